@@ -1,0 +1,1 @@
+"""One module per engine behind the protocol in ``base``; ``load`` is the only way to get one."""

@@ -1,0 +1,1 @@
+"""Documents in, page images out: PDFs by PyMuPDF, images by Pillow."""

@@ -1,0 +1,42 @@
+"""How pages are rendered, and the limits that untrusted documents run under."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr
+
+
+class RenderConfig(BaseModel):
+    """Image size, caps and time limits. Sizes change results and count in the fingerprint."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    dpi: int = Field(150, ge=36, le=1200, description="Resolution of PDF pages.")
+    longest_side: int | None = Field(
+        None,
+        ge=64,
+        le=20_000,
+        description="Pixels of the longest side; overrides dpi for PDF pages and shrinks larger images.",
+    )
+    max_pixels: int = Field(
+        40_000_000, ge=10_000, description="A rendered page is shrunk to at most this many pixels."
+    )
+    max_source_pixels: int = Field(
+        300_000_000,
+        ge=10_000,
+        description="An image (also one inside a PDF) with more pixels than this is not decoded: its page fails.",
+    )
+    max_source_bytes: int = Field(8 * 2**30, ge=1, description="A document larger than this is not opened.")
+    skip_blank: bool = Field(True, description="Do not read pages of near-uniform colour: status blank.")
+    jpeg_quality: int = Field(95, ge=50, le=100, description="For images that cross to another node.")
+    open_timeout_s: float = Field(120.0, gt=0, description="Hard limit on opening one document.")
+    page_timeout_s: float = Field(60.0, gt=0, description="Hard limit on rendering one page.")
+    memory_bytes: int = Field(
+        4 * 2**30, ge=2**28, description="Private memory one renderer may allocate while rendering."
+    )
+    password: SecretStr = Field(
+        SecretStr(""), description="Tried on encrypted documents after the empty password."
+    )
+    cache_dir: str = Field(
+        "", description="Node-local folder for fetched sources; default: below the temporary folder."
+    )
+    cache_bytes: int = Field(20 * 2**30, ge=2**20, description="Bytes of fetched sources kept per node.")

@@ -1,0 +1,1 @@
+"""The only importer of Ray: replicas, renderers and the writer as actors, and their replacement."""

@@ -1,0 +1,1 @@
+"""Configuration, the flow, the command line and reports: what composes all the rest."""

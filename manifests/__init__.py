@@ -1,0 +1,1 @@
+"""The records that enter and leave: manifests, units, result rows, the store, claims, documents."""

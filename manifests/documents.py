@@ -1,0 +1,45 @@
+"""A document to read: one manifest row, checked and resolved."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+PDF_SUFFIXES = frozenset({".pdf"})
+IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp", ".bmp", ".gif"})
+SUFFIXES = PDF_SUFFIXES | IMAGE_SUFFIXES
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """One source document and what is wanted of it.
+
+    ``doc_id`` is the identity in every row: a POSIX path relative to the input root, never absolute.
+    ``uri`` is an absolute local path or an ``s3://`` address.
+    ``pages`` is the selection as written (``"1-10,15"``), ``""`` for all pages.
+    ``max_pages`` cuts a trial run after that many pages of the selection; 0 means no cut.
+    ``version`` is what the listing knew of the source: ``"<size>-<mtime_ns>"`` for a local file,
+    the ETag without quotes for S3, ``""`` where it becomes known only when the source is fetched.
+    ``markdown`` is the document's file below ``markdown/``, extension excluded, chosen when planned.
+    ``metadata`` is a JSON object with the manifest's unknown columns, ``""`` when there are none.
+    """
+
+    doc_id: str
+    uri: str
+    pages: str = ""
+    max_pages: int = 0
+    prompt: str = ""
+    sha256: str = ""
+    size: int = 0
+    version: str = ""
+    markdown: str = ""
+    metadata: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        """The fields that differ from their defaults, so that footers stay small."""
+        return {name: value for name, value in asdict(self).items() if value not in ("", 0)}
+
+    @classmethod
+    def from_json(cls, fields: dict[str, Any]) -> Document:
+        """Undo ``to_json``. Raises TypeError on a field of a newer version."""
+        return cls(**fields)

@@ -1,0 +1,57 @@
+"""The store: where a job's output lives. Objects appear whole or not at all."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import Enum
+from typing import Protocol
+
+
+class Created(Enum):
+    """The answer of a create-once."""
+
+    CREATED = "created"
+    EXISTS = "exists"
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One stored object: its path relative to the store's root, its bytes, its opaque version."""
+
+    path: str
+    size: int
+    version: str
+
+
+class Store(Protocol):
+    """A flat namespace of objects below one root. Paths are relative POSIX paths.
+
+    Implementations are picklable, connect lazily, retry what is worth retrying by themselves, and
+    raise StoreError for what is not. A version is opaque: it changes whenever the content does.
+    """
+
+    @property
+    def root(self) -> str:
+        """The root as the user wrote it, for messages."""
+
+    def list(self, prefix: str = "") -> Iterator[Entry]:
+        """Every object whose path starts with ``prefix`` (``"pages/"``), sorted by path."""
+
+    def read(self, path: str) -> tuple[bytes, str] | None:
+        """Content and version, or None when there is no such object."""
+
+    def read_tail(self, path: str, size: int) -> bytes | None:
+        """The last ``size`` bytes (all of a shorter object), or None: a Parquet footer costs one call."""
+
+    def create(self, path: str, data: bytes) -> Created:
+        """Write only if nothing is there. Safe against an answer lost on the way: ours is CREATED."""
+
+    def replace(self, path: str, data: bytes, if_match: str | None = None) -> str | None:
+        """Write over what is there and return the new version.
+
+        With ``if_match``, only if the stored version is that one; otherwise None and nothing written.
+        """
+
+    def delete(self, path: str) -> None:
+        """Remove the object; no error when it is already gone."""

@@ -1,0 +1,115 @@
+"""What passes between the driver, the renderers and the replicas: calls, chunks and reports.
+
+A render call names page spans of documents of one unit; its answer is a small report for the driver
+and a chunk of rendered pages that travels on to a replica without passing through the driver.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from manifests.documents import Document
+from manifests.pages import PageSpan
+from manifests.rows import Status
+
+DOCUMENT_PAGE = 0
+"""The page number of the one row of a document that cannot be opened."""
+
+
+@dataclass(frozen=True, slots=True)
+class RenderItem:
+    """Pages wanted of one document. ``spans`` is empty while its page count is unknown: then the
+    renderer opens it and starts at the first page of the document's own selection."""
+
+    doc_index: int
+    document: Document
+    spans: tuple[PageSpan, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class RenderCall:
+    """Render items in order until one of the limits is reached; what is left out is asked again.
+
+    At least one page is rendered whatever the limits say. ``encode`` asks for JPEG instead of raw
+    arrays, for a chunk that will cross to another node.
+    """
+
+    unit_id: str
+    generation: int
+    items: tuple[RenderItem, ...]
+    max_pages: int
+    max_bytes: int
+    max_s: float
+    encode: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class RenderedPage:
+    """One page as it leaves the renderer.
+
+    ``image`` is an RGB ``uint8`` array (height, width, 3), JPEG bytes, or None when ``status`` is
+    already decided: ``blank`` needs no reading, ``failed`` could not be rendered.
+    """
+
+    doc_index: int
+    page: int
+    image: Any = None
+    width: int = 0
+    height: int = 0
+    rotation: int = 0
+    render_s: float = 0.0
+    flags: tuple[str, ...] = ()
+    status: Status | None = None
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class OpenedDocument:
+    """What opening told. ``error`` is the reason when it failed; ``version`` is the source's version
+    at that moment, ``""`` if it could not even be found."""
+
+    doc_index: int
+    page_count: int
+    version: str
+    error: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """Rendered pages of one unit, with what a replica needs to make rows of them."""
+
+    unit_id: str
+    generation: int
+    documents: dict[int, Document]
+    opened: dict[int, OpenedDocument]
+    pages: tuple[RenderedPage, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class RenderReport:
+    """The driver's share of a render call's answer: no pixels, no texts.
+
+    ``opened`` lists every document the call opened, in order; ``covered`` the spans that are in the
+    chunk (``PageSpan(0, 0)`` for a document that could not be opened); ``to_read`` counts pages that
+    carry an image; ``image_bytes`` is their size.
+    """
+
+    opened: tuple[OpenedDocument, ...] = ()
+    covered: tuple[tuple[int, PageSpan], ...] = ()
+    to_read: int = 0
+    image_bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ReadReport:
+    """What reading one chunk came to; the rows themselves went to the writer."""
+
+    statuses: dict[str, int] = field(default_factory=dict)
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    infer_s: float = 0.0
+
+    @property
+    def pages(self) -> int:
+        return sum(self.statuses.values())
