@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
@@ -119,8 +119,6 @@ SCHEMA = pa.schema(
 
 KEY_COLUMNS = ["doc_id", "page", "variant"]
 """The identity of a row, and the order rows have within a sealed unit (document order first)."""
-
-assert {f.name for f in fields(ResultRow)} == set(SCHEMA.names)
 
 
 def _region_values(rows: Sequence[ResultRow]) -> list[list[dict[str, object]]]:

@@ -61,7 +61,8 @@ class EngineInfo:
     """What the fleet needs to know of a loaded engine.
 
     ``concurrency`` requests are worked on at once; the fleet keeps ``window`` pages in flight per
-    replica so that it never waits.
+    replica so that it never waits. ``abortable`` engines stop working on a request whose ``read`` is
+    cancelled; of the others, the process must end to stop it.
     """
 
     name: str
@@ -69,6 +70,7 @@ class EngineInfo:
     revision: str = ""
     concurrency: int = 1
     window: int = 4
+    abortable: bool = False
 
 
 @dataclass(frozen=True, slots=True)

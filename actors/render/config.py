@@ -23,7 +23,7 @@ class RenderConfig(BaseModel):
     max_source_pixels: int = Field(
         300_000_000,
         ge=10_000,
-        description="An image (also one inside a PDF) with more pixels than this is not decoded: its page fails.",
+        description="An image (also one in a PDF) with more pixels than this is not decoded: its page fails.",
     )
     max_source_bytes: int = Field(8 * 2**30, ge=1, description="A document larger than this is not opened.")
     skip_blank: bool = Field(True, description="Do not read pages of near-uniform colour: status blank.")

@@ -1,0 +1,47 @@
+"""From a configuration to a loaded engine. Heavy libraries are imported here, when one is loaded."""
+
+from __future__ import annotations
+
+from pydantic import ValidationError
+
+from actors.engines.base import Engine, EngineConfig, Footprint
+from actors.engines.scripted import Script, ScriptedEngine
+from manifests.errors import ConfigError
+
+KINDS = ("rapidocr", "scripted")
+
+
+def check_engine(config: EngineConfig) -> None:
+    """Raise ConfigError for a configuration no engine can be loaded from. Loads nothing."""
+    if config.kind not in KINDS:
+        raise ConfigError(f"engine.kind must be one of {', '.join(KINDS)}; got {config.kind!r}")
+    if config.kind == "scripted":
+        _script(config)
+
+
+def footprint(config: EngineConfig) -> Footprint:
+    """What one replica of this engine occupies."""
+    check_engine(config)
+    if config.kind == "scripted":
+        script = _script(config)
+        return Footprint(num_cpus=script.num_cpus, num_gpus=script.num_gpus)
+    return Footprint(num_cpus=1.0, memory_bytes=10**9, env={"OMP_NUM_THREADS": "1"})
+
+
+def load_engine(config: EngineConfig) -> Engine:
+    """Load the engine into this process. Raises ConfigError, or whatever the library says."""
+    check_engine(config)
+    if config.kind == "scripted":
+        return ScriptedEngine(_script(config))
+    from actors.engines.rapidocr import RapidOcrEngine
+
+    return RapidOcrEngine(config.engine_args)
+
+
+def _script(config: EngineConfig) -> Script:
+    try:
+        return Script.model_validate(dict(config.engine_args))
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise ConfigError(f"engine.engine_args.{where}: {first['msg']}") from error

@@ -1,0 +1,178 @@
+"""Image files in, upright RGB arrays out, by Pillow."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image, ImageFile
+
+from actors.render.config import RenderConfig
+from actors.render.raster import (
+    Raster,
+    RgbArray,
+    as_rgb_array,
+    beyond_last_page,
+    fit_scale,
+    refuse_many_pixels,
+)
+from manifests.errors import DocumentError
+
+_ORIENTATION = 0x0112
+_ROTATIONS = {2: 0, 3: 180, 4: 180, 5: 270, 6: 90, 7: 90, 8: 270}
+"""Degrees clockwise that bring an image with this EXIF orientation upright (EXIF 2.32, 4.6.4);
+2, 4, 5 and 7 are mirrored first."""
+_MIRRORED = (2, 4, 5, 7)
+_PAGED = ("TIFF",)
+_ANIMATED = ("PNG", "GIF", "WEBP")
+
+
+class ImagePages:
+    """An open image file: one page, or the frames of a TIFF.
+
+    Raises DocumentError when the header cannot be read.
+    """
+
+    def __init__(self, path: Path, kind: str, config: RenderConfig) -> None:
+        self._config = config
+        self._kind = kind
+        self._file = path.open("rb")
+        try:
+            self._image: ImageFile.ImageFile | None = self._open()
+            with _no_pillow_cap():
+                self.page_count: int = getattr(self._image, "n_frames", 1) if kind in _PAGED else 1
+                animated = kind in _ANIMATED and getattr(self._image, "is_animated", False)
+        except Exception as error:
+            self._file.close()
+            if isinstance(error, MemoryError):
+                raise
+            raise DocumentError(f"damaged {kind} image: {error}") from error
+        self._flags = ("first_frame_only",) if animated else ()
+
+    def _open(self) -> ImageFile.ImageFile:
+        self._file.seek(0)
+        with _no_pillow_cap():
+            return Image.open(self._file, formats=(self._kind,))
+
+    def render(self, page: int) -> Raster:
+        """Decode one frame: upright, on white, never enlarged."""
+        if not 1 <= page <= self.page_count:
+            raise beyond_last_page(page, self.page_count)
+        image = self._image or self._open()
+        self._image = None
+        with _no_pillow_cap():
+            if self.page_count > 1:
+                image.seek(page - 1)
+            raster = self._decode(image)
+        if self.page_count > 1:
+            self._image = image
+        return raster
+
+    def _decode(self, image: ImageFile.ImageFile) -> Raster:
+        refuse_many_pixels(*image.size, self._config.max_source_pixels, "the image")
+        orientation = image.getexif().get(_ORIENTATION, 1)
+        size = self._target_size(*image.size)
+        drafted = self._kind == "JPEG" and image.draft(image.mode, size) is not None
+        image.load()
+        upright = image.getexif().get(_ORIENTATION, 1) == 1  # Pillow turns a TIFF while it loads
+        flat = flatten(image)
+        if not drafted:
+            size = self._target_size(*flat.size)
+        if flat.size != size:
+            flat = flat.resize(size, Image.Resampling.LANCZOS, reducing_gap=2.0)
+        if not upright:
+            flat = _turn(flat, orientation)
+        flags = self._flags + (("mirrored",) if orientation in _MIRRORED else ())
+        return Raster(as_rgb_array(flat.convert("RGB")), _ROTATIONS.get(orientation, 0), flags)
+
+    def _target_size(self, width: int, height: int) -> tuple[int, int]:
+        """Native size, or less for longest_side and max_pixels."""
+        longest = self._config.longest_side or max(width, height)
+        scale = fit_scale(width, height, min(1.0, longest / max(width, height)), self._config.max_pixels)
+        if scale == 1.0:
+            return width, height
+        return max(1, round(width * scale)), max(1, round(height * scale))
+
+    def release_memory(self) -> None:
+        """Pillow caches nothing."""
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+
+@contextmanager
+def _no_pillow_cap() -> Iterator[None]:
+    """Our own cap rules, with its own message: switch Pillow's off."""
+    before, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+    try:
+        yield
+    finally:
+        Image.MAX_IMAGE_PIXELS = before
+
+
+def flatten(image: Image.Image) -> Image.Image:
+    """Any mode as 8-bit ``L`` or ``RGB``, transparency on white, deep samples scaled to 8 bits."""
+    if image.mode.startswith("I;16"):
+        return Image.fromarray((np.asarray(image).astype(np.uint16) >> 8).astype(np.uint8))
+    if image.mode in ("I", "F"):
+        return Image.fromarray(_to_8_bits(np.asarray(image, dtype=np.float64)))
+    if image.has_transparency_data:
+        rgba = image.convert("RGBA")
+        white = Image.new("RGB", image.size, "white")
+        white.paste(rgba, mask=rgba.getchannel("A"))
+        return white
+    return image.convert("L" if image.mode in ("1", "L") else "RGB")
+
+
+def _to_8_bits(values: np.ndarray) -> np.ndarray:
+    """Samples of unknown range: 0-1, 0-255 and 0-65535 are taken as meant, others are stretched."""
+    values = np.nan_to_num(values, posinf=0.0, neginf=0.0)
+    low, high = float(values.min()), float(values.max())
+    if low < 0 or high > 65535:
+        values, high = values - low, high - low
+        scale = 255 / high
+    else:
+        scale = 255.0 if high <= 1 else 1.0 if high <= 255 else 255 / 65535
+    return np.clip(values * scale, 0, 255).astype(np.uint8)
+
+
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""What brings an EXIF orientation upright; Pillow's ROTATE_* count counter-clockwise."""
+
+
+def _turn(image: Image.Image, orientation: int) -> Image.Image:
+    turn = _TURNS.get(orientation)
+    return image if turn is None else image.transpose(turn)
+
+
+def encode_jpeg(image: RgbArray, quality: int = 95) -> bytes:
+    """JPEG with full colour resolution, for pages that cross to another node."""
+    buffer = io.BytesIO()
+    Image.fromarray(image).save(buffer, "JPEG", quality=quality, subsampling=0)
+    return buffer.getvalue()
+
+
+def decode_image(image: Any) -> RgbArray:
+    """The RGB array of ``RenderedPage.image``, whichever form it travelled in.
+
+    Raises TypeError for a page that carries none.
+    """
+    if isinstance(image, np.ndarray):
+        return image
+    if not isinstance(image, bytes):
+        raise TypeError(f"expected an RGB array or JPEG bytes, got {type(image).__name__}")
+    with _no_pillow_cap(), Image.open(io.BytesIO(image), formats=("JPEG",)) as opened:
+        return as_rgb_array(opened.convert("RGB"))

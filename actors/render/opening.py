@@ -1,0 +1,109 @@
+"""Opening a document whatever it is, and keeping the last one open for the next call."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from actors.render.config import RenderConfig
+from actors.render.image import ImagePages
+from actors.render.kinds import HEAD_BYTES, PDF, document_kind
+from actors.render.limits import HardLimits, is_out_of_memory
+from actors.render.raster import OpenPages
+from actors.sources import LocatedSource, SourceCache
+from manifests.documents import Document
+from manifests.errors import DocumentError
+
+MAX_OPENINGS = 3
+"""A cached file may be evicted between locating and opening it; then it is located again."""
+
+
+def open_pages(path: Path, name: str, config: RenderConfig) -> OpenPages:
+    """Open a local file as what its content says it is.
+
+    Raises DocumentError, or FileNotFoundError when the file is gone.
+    """
+    try:
+        with path.open("rb") as file:
+            head = file.read(HEAD_BYTES)
+        kind = document_kind(head, name)
+        if kind != PDF:
+            return ImagePages(path, kind, config)
+        from actors.render.pdf import PdfPages  # a second of import, only where PDFs are read
+
+        return PdfPages(path, config)
+    except (DocumentError, FileNotFoundError):
+        raise
+    except OSError as error:
+        raise DocumentError(f"cannot be read: {error.strerror or error}") from error
+    except Exception as error:
+        if is_out_of_memory(error):
+            raise DocumentError(out_of_memory(config)) from error
+        raise DocumentError(f"cannot be opened: {error}") from error
+
+
+def out_of_memory(config: RenderConfig) -> str:
+    """The reason of what needed more memory than one renderer may take."""
+    return f"needs more memory than the {config.memory_bytes:,} bytes allowed (render.memory_bytes)"
+
+
+class OpenFailure(DocumentError):
+    """A document that was found, in the version of the second argument, but cannot be opened."""
+
+    def __init__(self, message: str, version: str) -> None:
+        super().__init__(message, version)
+        self.version = version
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    source: LocatedSource
+    pages: OpenPages
+
+
+class OpenDocuments:
+    """Opens documents, one at a time, and keeps the last one open."""
+
+    def __init__(self, config: RenderConfig, sources: SourceCache, limits: HardLimits) -> None:
+        self._config = config
+        self._sources = sources
+        self._limits = limits
+        self._kept: _Kept | None = None
+
+    def get(self, document: Document) -> tuple[OpenPages, str]:
+        """The document's pages and its source's version, opened anew only if the source changed.
+
+        Raises DocumentError when it cannot be found, OpenFailure when it cannot be opened.
+        """
+        for opening in range(1, MAX_OPENINGS + 1):
+            source = self._sources.locate(document, self._config.max_source_bytes)
+            version = source.stat.version
+            if self._kept and self._kept.source == source:
+                return self._kept.pages, version
+            self.close()
+            try:
+                with self._limits.seconds(self._config.open_timeout_s):
+                    pages = open_pages(source.path, document.uri, self._config)
+            except FileNotFoundError as error:
+                if opening == MAX_OPENINGS:
+                    raise DocumentError(f"{document.uri} was removed while it was being opened") from error
+                continue
+            except DocumentError as error:
+                raise OpenFailure(str(error), version) from error
+            self._kept = _Kept(source, pages)
+            return pages, version
+        raise AssertionError("unreachable")
+
+    def release_memory(self) -> None:
+        """Give back what decoders cached; the last document stays open."""
+        if self._kept:
+            self._kept.pages.release_memory()
+
+    def close(self) -> None:
+        """Close the document that is open, if any."""
+        if self._kept:
+            kept, self._kept = self._kept, None
+            kept.pages.close()

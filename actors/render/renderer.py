@@ -1,0 +1,183 @@
+"""Answers render calls: pages of documents in, a chunk of images and a report out."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+
+from actors.render.blank import is_blank
+from actors.render.config import RenderConfig
+from actors.render.image import encode_jpeg
+from actors.render.limits import HardLimits, is_out_of_memory
+from actors.render.opening import OpenDocuments, OpenFailure, out_of_memory
+from actors.render.raster import OpenPages, Raster, RgbArray
+from actors.sources import SourceCache
+from manifests.documents import Document
+from manifests.errors import DocumentError, PageError
+from manifests.pages import PageSpan, plan_pages, spans_of
+from manifests.rows import Status
+from manifests.work import (
+    DOCUMENT_PAGE,
+    Chunk,
+    OpenedDocument,
+    RenderCall,
+    RenderedPage,
+    RenderItem,
+    RenderReport,
+)
+
+MAX_CHUNK_BYTES = 2**36
+MAX_REASON = 500
+"""Characters of a decoder's message that are kept."""
+
+
+class Renderer:
+    """Renders pages; keeps the last document open between calls. One call at a time.
+
+    With ``hard_limits`` it must live in the main thread of a process of its own: a page that
+    hangs ends that process by SIGALRM, and memory is capped for all of it while a call runs.
+    """
+
+    def __init__(self, config: RenderConfig, sources: SourceCache, hard_limits: bool = True) -> None:
+        self._config = config
+        self._limits = HardLimits(hard_limits)
+        self._documents = OpenDocuments(config, sources, self._limits)
+
+    def render(self, call: RenderCall) -> tuple[RenderReport, Chunk]:
+        """Render items in order until one of the call's limits is reached, at least one page.
+
+        What is wrong with a document or a page is in the answer; it raises only what concerns
+        neither, such as JobError for a source cache that cannot be written.
+        """
+        answer = _Answer(call)
+        chunk_bytes = min(call.max_bytes, MAX_CHUNK_BYTES)  # finished pages must not starve later ones
+        with self._limits.memory(self._config.memory_bytes + chunk_bytes):
+            for item in call.items:
+                self._render_item(item, answer)
+                if answer.is_full():
+                    break
+        self._documents.release_memory()
+        return answer.report(), answer.chunk()
+
+    def close(self) -> None:
+        """Close the document that is still open."""
+        self._documents.close()
+
+    def _render_item(self, item: RenderItem, answer: _Answer) -> None:
+        started = time.perf_counter()
+        try:
+            pages, version = self._documents.get(item.document)
+            spans = item.spans or _own_selection(item.document, pages.page_count)
+        except DocumentError as error:
+            answer.add_unopened(item, error, time.perf_counter() - started)
+            return
+        answer.add_opened(item, OpenedDocument(item.doc_index, pages.page_count, version))
+        for page in _numbers(spans):
+            answer.add_page(self._render_page(pages, item.doc_index, page, answer.call.encode))
+            if answer.is_full():
+                return
+
+    def _render_page(self, pages: OpenPages, doc_index: int, page: int, encode: bool) -> RenderedPage:
+        started = time.perf_counter()
+        try:
+            with self._limits.seconds(self._config.page_timeout_s):
+                raster = pages.render(page)
+                return self._finish(raster, doc_index, page, encode, started)
+        except Exception as error:  # noqa: BLE001  the boundary of a page: it fails, others go on
+            reason = out_of_memory(self._config) if is_out_of_memory(error) else _reason(error)
+            render_s = time.perf_counter() - started
+            return RenderedPage(doc_index, page, render_s=render_s, status=Status.FAILED, reason=reason)
+
+    def _finish(
+        self, raster: Raster, doc_index: int, page: int, encode: bool, started: float
+    ) -> RenderedPage:
+        """Decide whether there is something to read, and encode what travels."""
+        height, width = raster.image.shape[:2]
+        flags = (*raster.flags, "damaged") if raster.warning else raster.flags
+        status, reason = None, ""
+        if self._config.skip_blank and is_blank(raster.image):
+            status, reason = Status.BLANK, "near-uniform colour"
+            if raster.warning:  # an image that could not be decoded leaves an empty page behind
+                raise PageError(f"nothing visible was rendered, and MuPDF says: {raster.warning}")
+        image: RgbArray | bytes | None = None if status else raster.image
+        if encode and not status:
+            image = encode_jpeg(raster.image, self._config.jpeg_quality)
+        render_s = time.perf_counter() - started
+        return RenderedPage(
+            doc_index, page, image, width, height, raster.rotation, render_s, flags, status, reason
+        )
+
+
+def _own_selection(document: Document, page_count: int) -> tuple[PageSpan, ...]:
+    """The pages a document is to be read from, as its manifest row says."""
+    try:
+        return plan_pages(document.pages, document.max_pages, page_count).read
+    except ValueError as error:
+        raise DocumentError(f"pages: {error}") from error
+
+
+def _numbers(spans: Iterable[PageSpan]) -> Iterator[int]:
+    return (page for span in spans for page in span)
+
+
+def _reason(error: Exception) -> str:
+    """A decoder's message as one line."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    return text[:MAX_REASON]
+
+
+@dataclass
+class _Answer:
+    """What a call has come to so far."""
+
+    call: RenderCall
+    started: float = field(default_factory=time.monotonic)
+    pages: list[RenderedPage] = field(default_factory=list)
+    documents: dict[int, Document] = field(default_factory=dict)
+    opened: dict[int, OpenedDocument] = field(default_factory=dict)
+    image_bytes: int = 0
+
+    def add_opened(self, item: RenderItem, opened: OpenedDocument) -> None:
+        self.documents[item.doc_index] = item.document
+        self.opened[item.doc_index] = opened
+
+    def add_unopened(self, item: RenderItem, error: DocumentError, render_s: float) -> None:
+        version = error.version if isinstance(error, OpenFailure) else ""
+        reason = _reason(error)
+        self.add_opened(item, OpenedDocument(item.doc_index, 0, version, reason))
+        self.add_page(
+            RenderedPage(
+                item.doc_index, DOCUMENT_PAGE, render_s=render_s, status=Status.FAILED, reason=reason
+            )
+        )
+
+    def add_page(self, page: RenderedPage) -> None:
+        self.pages.append(page)
+        self.image_bytes += _image_bytes(page)
+
+    def is_full(self) -> bool:
+        """Whether a limit is reached; never before there is a page."""
+        return bool(self.pages) and (
+            len(self.pages) >= self.call.max_pages
+            or self.image_bytes >= self.call.max_bytes
+            or time.monotonic() - self.started >= self.call.max_s
+        )
+
+    def report(self) -> RenderReport:
+        by_document: dict[int, list[int]] = {}
+        for page in self.pages:
+            by_document.setdefault(page.doc_index, []).append(page.page)
+        covered = tuple((index, span) for index, numbers in by_document.items() for span in spans_of(numbers))
+        to_read = sum(page.image is not None for page in self.pages)
+        return RenderReport(tuple(self.opened.values()), covered, to_read, self.image_bytes)
+
+    def chunk(self) -> Chunk:
+        return Chunk(self.call.unit_id, self.call.generation, self.documents, self.opened, tuple(self.pages))
+
+
+def _image_bytes(page: RenderedPage) -> int:
+    """Bytes of a raw array or of a JPEG; 0 of a page without an image."""
+    if page.image is None:
+        return 0
+    return len(page.image) if isinstance(page.image, bytes) else int(page.image.nbytes)

@@ -1,0 +1,244 @@
+"""Sealing: a unit's rows, sorted and counted, become one Parquet file that appears whole or not at all."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from actors.open_unit import OpenUnit
+from manifests.assembly import IMAGE_FLAG, PageText, document_markdown, markdown_file
+from manifests.documents import Document
+from manifests.errors import StoreError
+from manifests.rows import SCHEMA
+from manifests.store import Created, Store
+from manifests.unit_files import (
+    FOOTER_KEY,
+    Footer,
+    SealedDocument,
+    history_path,
+    partial_prefix,
+    read_footer,
+    read_rows,
+    sealed_path,
+)
+
+GROUP_ROWS = 20_000
+"""Rows sorted and written at a time, so that a unit of many pages never is in memory at once."""
+
+MARKDOWN_THREADS = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Rows of a unit from one place. ``base`` marks the earlier generation: its rows fill the gaps."""
+
+    path: str = ""
+    table: pa.Table | None = None
+    base: bool = False
+
+
+def seal(store: Store, unit: OpenUnit, sources: Sequence[Source], fingerprint: str) -> Footer:
+    """Write the Markdown of what was read, then the sealed file, then delete the partials.
+
+    Returns the footer of the file that is sealed in the end: when another process was first (or our
+    own answer was lost), that is its file, and the Markdown is made to match it.
+    """
+    plan = unit.plan
+    data, footer = _encode(store, unit, sources, fingerprint)
+    path = sealed_path(plan.unit_id)
+    if not plan.base_version:
+        sealed = store.create(path, data) is Created.CREATED
+    else:
+        _keep_history(store, unit)
+        sealed = store.replace(path, data, if_match=plan.base_version) is not None
+    if not sealed:
+        footer = _adopt(store, unit)
+    for entry in list(store.list(partial_prefix(plan.unit_id))):
+        store.delete(entry.path)
+    return footer
+
+
+def _encode(
+    store: Store, unit: OpenUnit, sources: Sequence[Source], fingerprint: str
+) -> tuple[bytes, Footer]:
+    counts: Counter[str] = Counter()
+    tokens: Counter[str] = Counter()
+    page_counts = dict(unit.page_counts)
+    documents = {i: unit.plan.documents[i] for i in unit.plan.wanted_indexes()}
+    sink = io.BytesIO()
+    with (
+        pq.ParquetWriter(sink, SCHEMA, compression="zstd") as parquet,
+        ThreadPoolExecutor(MARKDOWN_THREADS) as threads,
+    ):
+        for table, indexes in _groups(store, unit, sources):
+            parquet.write_table(table)
+            counts.update(table.column("status").to_pylist())
+            for name in ("prompt_tokens", "completion_tokens"):
+                tokens[name] += pc.sum(table.column(name)).as_py() or 0
+            for i, first in zip(*np.unique(indexes, return_index=True), strict=True):
+                page_counts.setdefault(int(i), table.column("page_count")[int(first)].as_py())
+            markdown = markdown_files(table, indexes, documents)
+            list(threads.map(lambda file: store.replace(*file), markdown))
+        footer = _footer(unit, counts, tokens, page_counts, fingerprint)
+        parquet.add_key_value_metadata({FOOTER_KEY: json.dumps(footer.to_json(), ensure_ascii=False)})
+    return sink.getvalue(), footer
+
+
+def _footer(
+    unit: OpenUnit,
+    counts: Counter[str],
+    tokens: Counter[str],
+    page_counts: dict[int, int],
+    fingerprint: str,
+) -> Footer:
+    documents = []
+    cut = 0
+    for i, document in enumerate(unit.plan.documents):
+        page_count = page_counts.get(i, 0)
+        documents.append(SealedDocument(document, page_count, unit.versions.get(i, "")))
+        if page_count and document.max_pages and (unit.plan.reread or {}).get(i, "") == "":
+            cut += unit.planned(i, page_count).cut
+    return Footer(
+        unit_id=unit.plan.unit_id,
+        generation=unit.plan.generation,
+        fingerprint=fingerprint,
+        counts=dict(counts),
+        documents=tuple(documents),
+        cut_pages=cut,
+        tokens=dict(tokens),
+    )
+
+
+def _groups(store: Store, unit: OpenUnit, sources: Sequence[Source]) -> Iterator[tuple[pa.Table, np.ndarray]]:
+    """The unit's rows in document and page order, one row per page, in groups of whole documents.
+
+    Yields each group with the document index of every row.
+    """
+    for doc_ids in _document_groups(store, unit, sources):
+        tables = []
+        ranks = []
+        for rank, source in enumerate(sources):
+            table = _load(store, unit, source)
+            if doc_ids is not None:
+                table = table.filter(pc.is_in(table.column("doc_id"), value_set=pa.array(doc_ids)))
+            tables.append(table)
+            ranks.append(np.full(table.num_rows, rank, dtype=np.int32))
+        yield _order(unit, pa.concat_tables(tables), np.concatenate(ranks))
+
+
+def _document_groups(store: Store, unit: OpenUnit, sources: Sequence[Source]) -> Iterator[list[str] | None]:
+    rows: Counter[str] = Counter()
+    for source in sources:
+        rows.update(_load(store, unit, source, ["doc_id"]).column("doc_id").to_pylist())
+    if sum(rows.values()) <= GROUP_ROWS:
+        yield None
+        return
+    group: list[str] = []
+    group_rows = 0
+    for document in unit.plan.documents:
+        if group and group_rows + rows[document.doc_id] > GROUP_ROWS:
+            yield group
+            group, group_rows = [], 0
+        group.append(document.doc_id)
+        group_rows += rows[document.doc_id]
+    yield group
+
+
+def _load(store: Store, unit: OpenUnit, source: Source, columns: list[str] | None = None) -> pa.Table:
+    table = source.table if source.table is not None else read_rows(store, source.path)
+    if table is None:
+        raise StoreError(f"{store.root}/{source.path} is gone while its unit was being sealed: run again")
+    if source.base:
+        table = _untouched(unit, table)
+    return table.select(columns) if columns else table.cast(SCHEMA)
+
+
+def _untouched(unit: OpenUnit, table: pa.Table) -> pa.Table:
+    """The earlier generation's rows without the documents that were read again as a whole."""
+    again = [unit.plan.documents[i].doc_id for i, pages in (unit.plan.reread or {}).items() if not pages]
+    return table.filter(pc.invert(pc.is_in(table.column("doc_id"), value_set=pa.array(again, pa.string()))))
+
+
+def _order(unit: OpenUnit, table: pa.Table, ranks: np.ndarray) -> tuple[pa.Table, np.ndarray]:
+    documents = unit.plan.documents
+    ids = pa.array([document.doc_id for document in documents])
+    index = pc.index_in(table.column("doc_id"), value_set=ids).combine_chunks()
+    versions = pa.array([unit.versions.get(i, "") for i in range(len(documents))]).take(index)
+    current = pc.equal(table.column("source_version").combine_chunks(), versions)
+    keep = np.asarray(pc.fill_null(current, False))
+    index_np = np.asarray(index)
+    pages = np.asarray(table.column("page"))
+    order = np.lexsort((ranks, pages, index_np))
+    order = order[keep[order]]
+    first = np.ones(len(order), dtype=bool)
+    first[1:] = (np.diff(index_np[order]) != 0) | (np.diff(pages[order]) != 0)
+    order = order[first]
+    return table.take(pa.array(order)), index_np[order]
+
+
+def markdown_files(
+    table: pa.Table, indexes: np.ndarray, documents: Mapping[int, Document]
+) -> Iterator[tuple[str, bytes]]:
+    """Path and content of each document's Markdown.
+
+    ``table`` is sorted by document, ``indexes`` names each row's; those not in ``documents`` are left.
+    """
+    starts = np.flatnonzero(np.diff(indexes, prepend=-1)).tolist()
+    for start, end in zip(starts, [*starts[1:], len(indexes)], strict=True):
+        if (document := documents.get(int(indexes[start]))) is not None:
+            text = document_markdown(document.markdown, page_texts(table.slice(start, end - start)))
+            yield markdown_file(document.markdown), text.encode()
+
+
+def page_texts(table: pa.Table) -> Iterator[PageText]:
+    """What assembly needs of each row."""
+    columns = (table.column(name).to_pylist() for name in ("page", "status", "reason", "text", "flags"))
+    for page, status, reason, text, flags in zip(*columns, strict=True):
+        yield PageText(page, status, reason, text, IMAGE_FLAG in (flags or ()))
+
+
+def _keep_history(store: Store, unit: OpenUnit) -> None:
+    found = store.read(sealed_path(unit.plan.unit_id))
+    if found is not None and found[1] == unit.plan.base_version:
+        store.create(history_path(unit.plan.unit_id, _generation_of(found[0])), found[0])
+
+
+def _generation_of(data: bytes) -> int:
+    metadata = pq.read_metadata(pa.BufferReader(data)).metadata
+    return int(json.loads(metadata[FOOTER_KEY])["generation"])
+
+
+def _adopt(store: Store, unit: OpenUnit) -> Footer:
+    """Another process sealed this generation first: make the Markdown match its rows."""
+    unit_id = unit.plan.unit_id
+    footer = read_footer(store, unit_id)
+    if footer is None or footer.generation < unit.plan.generation:
+        raise StoreError(
+            f"{store.root}/{sealed_path(unit_id)} was replaced by another job while this one ran: "
+            "run the same command again"
+        )
+    assemble_unit(store, footer)
+    return footer
+
+
+def assemble_unit(store: Store, footer: Footer) -> int:
+    """Write the Markdown of every document of a sealed unit from its rows; returns how many."""
+    table = read_rows(store, sealed_path(footer.unit_id))
+    if table is None:
+        return 0
+    ids = pa.array([sealed.document.doc_id for sealed in footer.documents])
+    indexes = np.asarray(pc.index_in(table.column("doc_id"), value_set=ids).combine_chunks())
+    documents = {i: sealed.document for i, sealed in enumerate(footer.documents)}
+    files = list(markdown_files(table, indexes, documents))
+    with ThreadPoolExecutor(MARKDOWN_THREADS) as threads:
+        list(threads.map(lambda file: store.replace(*file), files))
+    return len(files)

@@ -1,0 +1,25 @@
+"""How to reach S3. Holds no credentials: they come from the usual AWS chain."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class S3Config(BaseModel):
+    """Where S3 is and how patient to be with it. Hashable and picklable.
+
+    ``endpoint_url`` names an S3-compatible server (MinIO, Ceph); None is AWS itself. ``profile`` and
+    ``region`` default to what the AWS environment and configuration files say. The pause before attempt
+    n is a random share of ``backoff_s * 2**(n-2)``, 20 s at most: half a minute for 8 attempts.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    endpoint_url: str | None = Field(default=None, pattern=r"^https?://[^/\s]+")
+    profile: str | None = Field(default=None, min_length=1)
+    region: str | None = Field(default=None, min_length=1)
+    max_attempts: int = Field(default=8, ge=1, le=100)
+    backoff_s: float = Field(default=0.5, ge=0)
+    connect_timeout_s: float = Field(default=10.0, gt=0)
+    read_timeout_s: float = Field(default=60.0, gt=0)
+    max_pool_connections: int = Field(default=32, ge=1)

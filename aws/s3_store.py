@@ -1,0 +1,143 @@
+"""The store on S3: conditional PUTs, and a nonce that tells a write of ours whose answer was lost."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, closing
+from typing import Any
+
+from botocore.exceptions import ClientError
+
+from aws.client import (
+    Broken,
+    body_reads,
+    connect,
+    error_code,
+    etag,
+    explained,
+    is_missing,
+    objects,
+    retries,
+    split_uri,
+)
+from aws.config import S3Config
+from manifests.errors import ConfigError, StoreError
+from manifests.local_store import object_path
+from manifests.store import Created, Entry
+
+_NONCE = "pagefleet-nonce"
+
+
+class S3Store:
+    """The ``Store`` protocol below ``s3://bucket/prefix``. A version is an ETag without quotes.
+
+    A PUT whose answer was lost is repeated, and S3 then answers 412 to the condition that our first PUT
+    has already used up. Every write carries a nonce, and the one found there decides whose it is. An ETag
+    stands for the bytes: a conditional replace by the very bytes that are there does not change it.
+    """
+
+    def __init__(self, uri: str, config: S3Config) -> None:
+        """Raises ConfigError when ``uri`` is no S3 address; connects on the first call."""
+        bucket, prefix = split_uri(uri, ConfigError)
+        self._uri = uri
+        self._bucket = bucket
+        self._base = f"{prefix.strip('/')}/" if prefix.strip("/") else ""
+        self._config = config
+
+    @property
+    def root(self) -> str:
+        """The address as the user wrote it, for messages."""
+        return self._uri
+
+    def list(self, prefix: str = "") -> Iterator[Entry]:
+        """Every object whose path starts with ``prefix``, sorted by path, a page of 1,000 at a time."""
+        with self._explained(prefix):
+            for item in objects(self._config, self._bucket, self._base + prefix):
+                yield Entry(item["Key"].removeprefix(self._base), item["Size"], etag(item))
+
+    def read(self, path: str) -> tuple[bytes, str] | None:
+        """Content and version, or None when there is no such object."""
+        return self._get(path)
+
+    def read_tail(self, path: str, size: int) -> bytes | None:
+        """The last ``size`` bytes (all of a shorter object), or None when there is no such object."""
+        wanted = max(0, size)
+        found = self._get(path, Range=f"bytes=-{max(1, wanted)}")  # S3 refuses a range of nothing
+        return None if found is None else found[0][max(0, len(found[0]) - wanted) :]
+
+    def create(self, path: str, data: bytes) -> Created:
+        """Write only if nothing is there; a write of ours whose answer was lost is CREATED."""
+        version = self._put(path, data, IfNoneMatch="*")
+        return Created.EXISTS if version is None else Created.CREATED
+
+    def replace(self, path: str, data: bytes, if_match: str | None = None) -> str | None:
+        """Write over what is there and return the new version, or None when ``if_match`` does not hold."""
+        if if_match is None:
+            return self._put(path, data)
+        return self._put(path, data, IfMatch=f'"{if_match}"')
+
+    def delete(self, path: str) -> None:
+        """Remove the object; no error when it is already gone."""
+        address = self._address(path)
+        with self._explained(path):
+            retries(self._config)(self._client().delete_object, **address)
+
+    def _get(self, path: str, **part: str) -> tuple[bytes, str] | None:
+        address = self._address(path)
+
+        def whole() -> tuple[bytes, str]:
+            answer = self._client().get_object(**address, **part)
+            with closing(answer["Body"]) as body, body_reads():
+                return body.read(), etag(answer)
+
+        with self._explained(path):
+            try:
+                return retries(self._config)(whole)
+            except ClientError as error:
+                if is_missing(error):
+                    return None
+                if error_code(error) in ("InvalidRange", "416"):
+                    return b"", ""  # an empty object has no last byte to ask for
+                raise
+
+    def _put(self, path: str, data: bytes, **condition: str) -> str | None:
+        """The version of our write; None when the condition fails and what is there is not ours."""
+        address, nonce = self._address(path), uuid.uuid4().hex
+        with self._explained(path):
+            return retries(self._config)(self._put_once, address, data, nonce, condition)
+
+    def _put_once(
+        self, address: dict[str, str], data: bytes, nonce: str, condition: dict[str, str]
+    ) -> str | None:
+        try:
+            answer = self._client().put_object(**address, Body=data, Metadata={_NONCE: nonce}, **condition)
+        except ClientError as error:
+            code = error_code(error)
+            if code in ("PreconditionFailed", "412"):
+                return self._ours(address, nonce)
+            if code in ("ConditionalRequestConflict", "409"):
+                raise Broken("other writers keep changing the same object") from error
+            if is_missing(error) and "IfMatch" in condition:
+                return None  # nothing there to match
+            raise
+        return etag(answer)
+
+    def _ours(self, address: dict[str, str], nonce: str) -> str | None:
+        """The version of what is there if our nonce is on it. Raises Broken when it is gone again."""
+        try:
+            head: dict[str, Any] = self._client().head_object(**address)
+        except ClientError as error:
+            if is_missing(error):
+                raise Broken("other writers keep deleting the same object") from error
+            raise
+        return etag(head) if head["Metadata"].get(_NONCE) == nonce else None
+
+    def _client(self) -> Any:
+        return connect(self._config)
+
+    def _address(self, path: str) -> dict[str, str]:
+        return {"Bucket": self._bucket, "Key": self._base + object_path(path)}
+
+    def _explained(self, path: str) -> AbstractContextManager[None]:
+        return explained(StoreError, f"s3://{self._bucket}/{self._base}{path}", self._config)

@@ -1,0 +1,50 @@
+"""Where the fleet runs and how wide it is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class ClusterConfig(BaseModel):
+    """Placement and limits: nothing here changes a result."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    address: str = Field(
+        "",
+        description="Ray cluster to join ('auto', host:port); empty: RAY_ADDRESS, else a local one.",
+    )
+    num_cpus: int | None = Field(None, ge=1, description="Cores of a local cluster; default: all.")
+    object_store_bytes: int | None = Field(
+        None, ge=80 * 2**20, description="Object store of a local cluster; default: Ray's."
+    )
+    replicas: int | Literal["auto"] = Field(
+        "auto", description="Engine replicas; auto: as many as the cluster's GPUs or cores hold."
+    )
+    renderers: int | Literal["auto"] = Field("auto", description="Renderers per node.")
+    window_bytes: int = Field(
+        512 * 2**20, ge=2**20, description="Rendered pages in flight per node, in bytes."
+    )
+    start_timeout_s: float = Field(900.0, gt=0, description="How long an engine may take to load.")
+    worker_logs: bool = Field(False, description="Show the workers' own output.")
+
+
+@dataclass(frozen=True, slots=True)
+class FleetSpec:
+    """What the workers are made of: picklable factories, called in the worker's process.
+
+    ``make_reader`` gets the row sink and the replica's name and returns an object with ``warm_up``,
+    ``read`` and ``info``; ``make_renderer`` one with ``render``; ``make_writer`` a unit writer.
+    """
+
+    make_renderer: Callable[[], Any]
+    make_reader: Callable[[Any, str], Any]
+    make_writer: Callable[[], Any]
+    num_cpus: float = 1.0
+    num_gpus: int = 0
+    memory_bytes: int = 0
+    env: Mapping[str, str] = field(default_factory=dict)

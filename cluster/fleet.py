@@ -1,0 +1,393 @@
+"""The fleet on Ray: actors placed, replaced when they die, and what they answer turned into events."""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import os
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import ray
+from ray.util.placement_group import PlacementGroup, placement_group, remove_placement_group
+from ray.util.scheduling_strategies import (
+    NodeAffinitySchedulingStrategy,
+    PlacementGroupSchedulingStrategy,
+)
+
+from cluster.config import ClusterConfig, FleetSpec
+from cluster.failures import cause_of, is_chunk_loss, is_loss, live_nodes, own_error
+from cluster.workers import Renderer, Replica, WorkerInfo, Writer, read_last_words, read_stacks
+from manifests.errors import JobError, UserError
+from manifests.fleet import (
+    Cause,
+    ChunkLost,
+    Event,
+    ReadDone,
+    RenderDone,
+    RendererLost,
+    RendererUp,
+    ReplicaLost,
+    ReplicaUp,
+    RowsWritten,
+    UnitKey,
+    UnitOpened,
+    UnitSealed,
+)
+from manifests.rows import ResultRow
+from manifests.units import UnitPlan
+from manifests.work import RenderCall
+
+CHECK_WRITER_S = 1.0
+MAX_BACKOFF_S = 60.0
+WRITER_ANSWER_S = 300.0
+LAST_WORDS_WITHIN_S = 5.0
+CPUS_PER_RENDERER = 4
+LIGHT_ENGINE_CPUS = 0.5
+
+
+@dataclass(slots=True)
+class _Worker:
+    """An actor and what it has been given, oldest first."""
+
+    name: str
+    kind: str
+    actor: Any
+    calls: list[int] = field(default_factory=list)
+    info: WorkerInfo | None = None
+    up: bool = False
+    group: PlacementGroup | None = None
+    node: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class _Pending:
+    """A call whose answer is awaited, and what to make of it."""
+
+    on_answer: Callable[[Any], Event | None]
+    worker: str = ""
+    number: int = 0
+
+
+class RayFleet:
+    """Implements ``manifests.fleet.Fleet`` on a Ray cluster."""
+
+    def __init__(self, spec: FleetSpec, config: ClusterConfig) -> None:
+        self._spec = spec
+        self._config = config
+        self._workers: dict[str, _Worker] = {}
+        self._pending: dict[Any, _Pending] = {}
+        self._names = itertools.count(1)
+        self._respawns: list[tuple[float, Callable[[], None]]] = []
+        self._failures = 0
+        self._next_check = 0.0
+        self._writer: Any = None
+        self._writer_node = ""
+
+    # Life
+
+    def start(self) -> None:
+        self._connect()
+        self._writer_node = ray.get_runtime_context().get_node_id()
+        self._writer = (
+            ray.remote(Writer)
+            .options(
+                num_cpus=0,
+                max_restarts=-1,
+                max_task_retries=-1,
+                max_concurrency=8,
+                scheduling_strategy=NodeAffinitySchedulingStrategy(self._writer_node, soft=False),
+            )
+            .remote(self._spec.make_writer)
+        )
+        for _ in range(self.replica_count()):
+            self._spawn_replica(None)
+        for node in self._nodes_with_cores():
+            for _ in range(self._renderers_on(node)):
+                self._spawn_renderer(node)
+
+    def replica_count(self) -> int:
+        """Replicas asked for, or what the cluster's GPUs (else cores and memory) hold."""
+        if self._config.replicas != "auto":
+            return self._config.replicas
+        total = sum(self._replicas_on(node) for node in live_nodes().values())
+        if not total and self._spec.num_gpus:
+            raise JobError(
+                f"the cluster has no node with {self._spec.num_gpus} GPU(s): add one, "
+                "or choose an engine that reads on the CPU"
+            )
+        return max(1, total)
+
+    def stop(self) -> None:
+        for worker in list(self._workers.values()):
+            ray.kill(worker.actor)
+            if worker.group is not None:
+                remove_placement_group(worker.group)
+        if self._writer is not None:
+            ray.kill(self._writer)
+        self._workers.clear()
+        self._pending.clear()
+        ray.shutdown()
+
+    def _connect(self) -> None:
+        if ray.is_initialized():
+            return
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+        os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+        address = self._config.address or os.environ.get("RAY_ADDRESS") or "local"
+        options: dict[str, Any] = {}
+        if address == "local":
+            here = str(Path(__file__).resolve().parents[1])
+            path = os.pathsep.join(filter(None, [here, os.environ.get("PYTHONPATH", "")]))
+            options = {
+                "num_cpus": self._config.num_cpus,
+                "object_store_memory": self._config.object_store_bytes,
+                "include_dashboard": False,
+                "runtime_env": {"env_vars": {"PYTHONPATH": path}},
+            }
+        try:
+            ray.init(
+                address=address,
+                log_to_driver=self._config.worker_logs,
+                logging_level=logging.ERROR,
+                **options,
+            )
+        except (ConnectionError, RuntimeError, ValueError) as error:
+            raise JobError(
+                f"cannot join the Ray cluster at {address!r}: {error}. Is it up ('ray status')? A cluster "
+                "with token authentication also needs RAY_AUTH_MODE=token and its token"
+            ) from error
+
+    # What the scheduler asks for
+
+    def render(self, renderer: str, call: int, request: RenderCall) -> None:
+        worker = self._workers[renderer]
+        report, chunk = worker.actor.render.options(num_returns=2).remote(request)
+        worker.calls.append(call)
+
+        def answered(answer: Any) -> Event:
+            return RenderDone(call, answer, chunk)
+
+        self._pending[report] = _Pending(answered, renderer, call)
+
+    def read(self, replica: str, read: int, chunk: Any, only: tuple[int, ...] | None) -> None:
+        worker = self._workers[replica]
+        worker.calls.append(read)
+        ref = worker.actor.read.remote(chunk, only)
+        self._pending[ref] = _Pending(lambda report: ReadDone(read, report), replica, read)
+
+    def open_unit(self, plan: UnitPlan) -> None:
+        key = (plan.unit_id, plan.generation)
+        self._pending[self._tell("open", plan)] = _Pending(lambda states: UnitOpened(key, states))
+
+    def seal_unit(self, unit: UnitKey, page_counts: dict[int, int]) -> None:
+        ref = self._tell("seal", *unit, page_counts)
+        self._pending[ref] = _Pending(lambda report: UnitSealed(unit, report))
+
+    def write_rows(self, unit: UnitKey, rows: Sequence[ResultRow]) -> None:
+        count = len(rows)
+        ref = self._tell("add_rows", *unit, list(rows))
+        self._pending[ref] = _Pending(lambda _: RowsWritten(unit, count))
+
+    def stored(self, unit: UnitKey, pages: Sequence[tuple[int, int]]) -> list[bool]:
+        answer: list[bool] = self._ask("stored", *unit, list(pages))
+        return answer
+
+    def restart_document(self, unit: UnitKey, doc_index: int, version: str) -> None:
+        self._ask("restart_document", *unit, doc_index, version)
+
+    def abandon_unit(self, unit: UnitKey) -> None:
+        self._pending[self._tell("abandon", *unit)] = _Pending(lambda _: None)
+
+    def flush(self, timeout_s: float) -> None:
+        ray.wait([self._tell("flush")], timeout=timeout_s)
+
+    def dump_stacks(self) -> str:
+        parts = []
+        for worker in self._workers.values():
+            if worker.info is not None and worker.info.log:
+                info = worker.info
+                words = self._on_node(read_stacks, info.node, info.pid, info.log)
+                parts.append(f"--- {worker.name} (pid {info.pid})\n{words}")
+        return "\n".join(parts)
+
+    def _tell(self, method: str, *args: Any) -> Any:
+        return self._writer.call.remote(method, *args)
+
+    def _ask(self, method: str, *args: Any) -> Any:
+        try:
+            return ray.get(self._tell(method, *args), timeout=WRITER_ANSWER_S)
+        except Exception as error:
+            raise own_error(error) or JobError(f"the writer does not answer: {error}") from error
+
+    # Events
+
+    def poll(self, timeout_s: float) -> list[Event]:
+        events: list[Event] = []
+        self._respawn_due()
+        self._check_writer()
+        if not self._pending:
+            time.sleep(min(timeout_s, 0.05))
+            return events
+        ready, _ = ray.wait(list(self._pending), num_returns=1, timeout=timeout_s, fetch_local=False)
+        if ready:
+            waiting = list(self._pending)
+            ready, _ = ray.wait(waiting, num_returns=len(waiting), timeout=0, fetch_local=False)
+        for ref in ready:
+            if (pending := self._pending.pop(ref, None)) is not None:
+                events += self._answer(ref, pending)
+        return events
+
+    def _answer(self, ref: Any, pending: _Pending) -> list[Event]:
+        worker = self._workers.get(pending.worker)
+        try:
+            answer = ray.get(ref)
+        except Exception as error:  # noqa: BLE001 - every failure of a worker becomes an event here
+            return self._failed(error, pending, worker)
+        if worker is not None and pending.number:
+            worker.calls.remove(pending.number)
+        event = pending.on_answer(answer)
+        return [event] if event is not None else []
+
+    def _failed(self, error: Exception, pending: _Pending, worker: _Worker | None) -> list[Event]:
+        own = own_error(error)
+        if own is not None and (worker is None or worker.up or isinstance(own, UserError)):
+            raise own
+        if worker is None:
+            if pending.worker:
+                return []  # a call of a worker that was given up already
+            raise JobError(f"the writer failed: {error}") from error
+        if pending.number and is_chunk_loss(error):
+            worker.calls.remove(pending.number)
+            return [ChunkLost(pending.number)] if worker.kind == "replica" else []
+        if not is_loss(error) and worker.up:
+            raise JobError(f"{worker.name} failed: {error}") from error
+        return [self._lose(worker, error)]
+
+    def _lose(self, worker: _Worker, error: Exception) -> Event:
+        del self._workers[worker.name]
+        for ref in [ref for ref, pending in self._pending.items() if pending.worker == worker.name]:
+            del self._pending[ref]
+        cause = cause_of(error, worker.node, started=worker.up)
+        words = self._last_words(worker, error, cause)
+        ray.kill(worker.actor)
+        self._failures = 0 if worker.up else self._failures + 1
+        backoff_s = min(MAX_BACKOFF_S, 2.0**self._failures - 1.0)
+        due = time.monotonic() + backoff_s
+        if worker.kind == "replica":
+            group = worker.group
+            self._respawns.append((due, lambda: self._spawn_replica(group)))
+            return ReplicaLost(worker.name, cause, tuple(worker.calls), words)
+        self._respawns.append((due, lambda: self._spawn_renderer(worker.node)))
+        return RendererLost(worker.name, cause, tuple(worker.calls), words)
+
+    def _last_words(self, worker: _Worker, error: Exception, cause: Cause) -> str:
+        if worker.info is not None and worker.info.log and cause is not Cause.NODE:
+            words = self._on_node(read_last_words, worker.info.node, worker.info.log)
+            if words:
+                return words
+        return str(own_error(error) or error)
+
+    def _on_node(self, task: Any, node: str, *args: Any) -> str:
+        strategy = NodeAffinitySchedulingStrategy(node, soft=False)
+        try:
+            ref = task.options(scheduling_strategy=strategy).remote(*args)
+            return str(ray.get(ref, timeout=LAST_WORDS_WITHIN_S))
+        except Exception as error:  # noqa: BLE001 - a help for people, never worth failing for
+            return f"(not to be had: {type(error).__name__})"
+
+    def _check_writer(self) -> None:
+        """Learn of a write that failed in the background."""
+        if time.monotonic() >= self._next_check:
+            self._next_check = time.monotonic() + CHECK_WRITER_S
+            self._pending[self._tell("check")] = _Pending(lambda _: None)
+
+    # Workers
+
+    def _respawn_due(self) -> None:
+        now = time.monotonic()
+        due = [spawn for when, spawn in self._respawns if when <= now]
+        self._respawns = [(when, spawn) for when, spawn in self._respawns if when > now]
+        for spawn in due:
+            spawn()
+
+    def _spawn_replica(self, group: PlacementGroup | None) -> None:
+        name = f"replica-{next(self._names)}"
+        spec = self._spec
+        cpus = self._share(spec.num_cpus)
+        if group is None:
+            bundle = {"CPU": cpus, **({"GPU": spec.num_gpus} if spec.num_gpus else {})}
+            group = placement_group([bundle], strategy="STRICT_PACK")
+        actor: Any = (
+            ray.remote(Replica)
+            .options(
+                num_cpus=cpus,
+                num_gpus=spec.num_gpus,
+                max_restarts=0,
+                scheduling_strategy=PlacementGroupSchedulingStrategy(
+                    group, placement_group_capture_child_tasks=True
+                ),
+                runtime_env={"env_vars": dict(spec.env)} if spec.env else None,
+            )
+            .remote(spec.make_reader, self._writer, name)
+        )
+        worker = self._workers[name] = _Worker(name, "replica", actor, group=group)
+        self._pending[actor.describe.remote()] = _Pending(lambda info: self._located(worker, info), name)
+        self._pending[actor.start.remote()] = _Pending(lambda info: self._replica_up(worker, info), name)
+
+    def _spawn_renderer(self, node: str) -> None:
+        if node not in live_nodes():
+            return
+        name = f"renderer-{next(self._names)}"
+        actor: Any = (
+            ray.remote(Renderer)
+            .options(
+                num_cpus=0,
+                max_restarts=0,
+                scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False),
+            )
+            .remote(self._spec.make_renderer)
+        )
+        worker = self._workers[name] = _Worker(name, "renderer", actor, node=node)
+        self._pending[actor.start.remote()] = _Pending(lambda info: self._renderer_up(worker, info), name)
+
+    def _located(self, worker: _Worker, info: WorkerInfo) -> None:
+        worker.info, worker.node = info, info.node
+
+    def _replica_up(self, worker: _Worker, info: WorkerInfo) -> Event:
+        worker.info, worker.node, worker.up = info, info.node, True
+        return ReplicaUp(worker.name, info.node, info.engine, info.window, info.load_s)
+
+    def _renderer_up(self, worker: _Worker, info: WorkerInfo) -> Event:
+        worker.info, worker.up = info, True
+        return RendererUp(worker.name, info.node)
+
+    def _share(self, num_cpus: float) -> float:
+        """The engine's cores, but never more than the widest node has: one core must do."""
+        widest = max((node.get("CPU", 0.0) for node in live_nodes().values()), default=1.0)
+        return min(num_cpus, widest)
+
+    def _replicas_on(self, node: dict[str, float]) -> int:
+        spec = self._spec
+        if spec.num_gpus:
+            return int(node.get("GPU", 0.0) // spec.num_gpus)
+        if spec.num_cpus < LIGHT_ENGINE_CPUS:
+            return 1
+        by_memory = node.get("memory", 0.0) // spec.memory_bytes if spec.memory_bytes else 10**6
+        return int(min(node.get("CPU", 0.0) // spec.num_cpus, by_memory))
+
+    def _nodes_with_cores(self) -> list[str]:
+        nodes = live_nodes()
+        return [name for name, node in nodes.items() if node.get("CPU", 0.0) >= 1] or [self._writer_node]
+
+    def _renderers_on(self, node: str) -> int:
+        """Renderers ask Ray for no core: that nothing can deadlock on one core matters more, and
+        their number is chosen from the cores anyway. A heavy CPU engine leaves them a quarter."""
+        if self._config.renderers != "auto":
+            return self._config.renderers
+        cores = int(live_nodes().get(node, {}).get("CPU", 1.0))
+        heavy = not self._spec.num_gpus and self._spec.num_cpus >= LIGHT_ENGINE_CPUS
+        return max(1, cores // CPUS_PER_RENDERER if heavy else cores)

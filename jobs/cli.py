@@ -1,0 +1,289 @@
+"""The command line: arguments to calls, errors to messages and exit statuses."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from manifests.errors import PagefleetError
+
+app = typer.Typer(
+    name="pagefleet",
+    help="Read corpora of scanned PDFs and images: one row per page, one Markdown file per document.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+manifest_app = typer.Typer(help="Make manifests.", no_args_is_help=True)
+app.add_typer(manifest_app, name="manifest")
+
+Inputs = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="INPUT…",
+        help="Files, folders, quoted globs, s3:// prefixes, manifests (.jsonl, .csv, .parquet).",
+    ),
+]
+Output = Annotated[str, typer.Option("--output", "-o", help="Output folder or s3:// prefix.")]
+Out = Annotated[str, typer.Argument(metavar="OUT", help="Output folder or s3:// prefix of a job.")]
+ConfigFile = Annotated[Path | None, typer.Option("--config", "-c", help="YAML with any of the settings.")]
+Sets = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="NAME=VALUE", help="Any setting: --set engine.kind=rapidocr."),
+]
+SingleProcess = Annotated[
+    bool, typer.Option("--single-process", help="Without Ray: for debugging and small jobs.")
+]
+Endpoint = Annotated[str | None, typer.Option("--s3-endpoint-url", help="S3-compatible server.")]
+Profile = Annotated[str | None, typer.Option("--s3-profile", help="AWS profile.")]
+Region = Annotated[str | None, typer.Option("--s3-region", help="AWS region.")]
+Password = Annotated[
+    str | None, typer.Option(help="For encrypted PDFs, after the empty password was tried.")
+]
+
+OCR_EPILOG = """Examples:
+
+pagefleet ocr scans/ -o out
+
+pagefleet ocr 'scans/**/*.tif' letters.pdf -o out --max-pages 5 --limit 20
+
+pagefleet ocr manifest.jsonl -o s3://bucket/out --engine rapidocr --replicas 8
+
+Run the same command again to go on where a run stopped. Exit status: 0 all pages ended within the
+failure tolerance, 1 the job could not run, 2 usage, 3 more pages failed than --max-failed, 130
+interrupted (safe to resume)."""
+
+
+@app.command(epilog=OCR_EPILOG)
+def ocr(
+    inputs: Inputs,
+    output: Output,
+    config: ConfigFile = None,
+    engine: Annotated[str | None, typer.Option(help="Which engine reads (default: rapidocr).")] = None,
+    model: Annotated[str | None, typer.Option(help="Model of the engine.")] = None,
+    dpi: Annotated[int | None, typer.Option(help="Resolution of PDF pages (default: 150).")] = None,
+    longest_side: Annotated[
+        int | None, typer.Option(help="Pixels of the longest side, instead of --dpi.")
+    ] = None,
+    password: Password = None,
+    max_pages: Annotated[
+        int | None, typer.Option(help="Read only the first N pages of each document.")
+    ] = None,
+    limit: Annotated[int | None, typer.Option(help="Read only the first N documents.")] = None,
+    page_images: Annotated[
+        bool | None, typer.Option("--page-images", help="Keep rendered pages beside the Markdown.")
+    ] = None,
+    replicas: Annotated[int | None, typer.Option(help="Engine replicas (default: auto).")] = None,
+    address: Annotated[
+        str | None, typer.Option(help="Ray cluster to join (default: RAY_ADDRESS, else local).")
+    ] = None,
+    shard_index: Annotated[int | None, typer.Option(help="This process's share, from 0.")] = None,
+    num_shards: Annotated[int | None, typer.Option(help="Processes that share the input.")] = None,
+    max_failed: Annotated[
+        float | None, typer.Option(help="Share of pages that may fail before exit status 3.")
+    ] = None,
+    deadline: Annotated[float | None, typer.Option(help="Stop, resumable, after so many seconds.")] = None,
+    new_generation: Annotated[
+        bool,
+        typer.Option("--new-generation", help="Settings changed: read everything again into this output."),
+    ] = False,
+    single_process: SingleProcess = False,
+    s3_endpoint_url: Endpoint = None,
+    s3_profile: Profile = None,
+    s3_region: Region = None,
+    sets: Sets = None,
+) -> None:
+    """Read text off every page of the inputs."""
+    flags = {
+        "engine.kind": engine,
+        "engine.model": model,
+        "render.dpi": dpi,
+        "render.longest_side": longest_side,
+        "render.password": password,
+        "input.max_pages": max_pages,
+        "input.limit": limit,
+        "input.shard_index": shard_index,
+        "input.num_shards": num_shards,
+        "output.page_images": page_images,
+        "cluster.replicas": replicas,
+        "cluster.address": address,
+        "run.max_failed": max_failed,
+        "run.deadline_s": deadline,
+        **_s3_flags(s3_endpoint_url, s3_profile, s3_region),
+    }
+
+    def work() -> int:
+        from jobs.config import load_config
+        from jobs.flow import RunOptions, read_corpus
+
+        settings = load_config(config, sets or [], flags)
+        options = RunOptions(single_process, new_generation, resume_command=_this_command())
+        return read_corpus(inputs, output, settings, options, say).exit_status
+
+    _exit_with(work)
+
+
+@app.command(epilog="Example: pagefleet retry out")
+def retry(
+    out: Out,
+    config: ConfigFile = None,
+    password: Password = None,
+    single_process: SingleProcess = False,
+    s3_endpoint_url: Endpoint = None,
+    s3_profile: Profile = None,
+    s3_region: Region = None,
+    sets: Sets = None,
+) -> None:
+    """Read the failed pages of an output again, as the next generation of their units.
+
+    Settings are those of the job; --set changes what does not change results (limits, timeouts,
+    placement). Killed half-way, the same command goes on.
+    """
+    flags = {"render.password": password, **_s3_flags(s3_endpoint_url, s3_profile, s3_region)}
+
+    def work() -> int:
+        from jobs.flow import RunOptions, retry_failed
+        from jobs.retrying import retry_config
+
+        settings = retry_config(out, config, sets or [], flags)
+        options = RunOptions(single_process, resume_command=_this_command())
+        return retry_failed(out, settings, options, say).exit_status
+
+    _exit_with(work)
+
+
+@app.command(epilog="Example: pagefleet assemble out")
+def assemble(
+    out: Out,
+    s3_endpoint_url: Endpoint = None,
+    s3_profile: Profile = None,
+    s3_region: Region = None,
+) -> None:
+    """Write every document's Markdown again, from the Parquet rows alone."""
+
+    def work() -> int:
+        from actors.sealing import assemble_unit
+        from jobs.config import load_config
+        from jobs.factories import open_store
+        from manifests.errors import InputError
+        from manifests.unit_files import list_sealed, read_footer
+
+        settings = load_config(None, [], _s3_flags(s3_endpoint_url, s3_profile, s3_region))
+        store = open_store(out, settings.s3)
+        unit_ids = [unit_id for unit_id, _ in list_sealed(store)]
+        if not unit_ids:
+            raise InputError(f"{out} holds no sealed unit: nothing to assemble")
+        footers = [footer for unit_id in unit_ids if (footer := read_footer(store, unit_id))]
+        say(f"{sum(assemble_unit(store, footer) for footer in footers):,} documents assembled in {out}")
+        return 0
+
+    _exit_with(work)
+
+
+@app.command(epilog="Example: pagefleet verify out --manifest corpus.jsonl")
+def verify(
+    out: Out,
+    manifest: Annotated[
+        list[str] | None, typer.Option("--manifest", "-m", help="Check against this manifest too.")
+    ] = None,
+    s3_endpoint_url: Endpoint = None,
+    s3_profile: Profile = None,
+    s3_region: Region = None,
+) -> None:
+    """Check an output by code of its own: every page one row, Markdown true, sources unchanged.
+
+    Exit status 0 when all is well, 1 when not.
+    """
+
+    def work() -> int:
+        from jobs.verify import VerifyS3Options, print_findings
+        from jobs.verify import verify as check
+
+        options = VerifyS3Options(s3_endpoint_url, s3_region, s3_profile)
+        findings = check(out, manifest or [], options)
+        print_findings(findings)
+        return 0 if findings.ok else 1
+
+    _exit_with(work)
+
+
+@manifest_app.command(
+    "build", epilog="Example: pagefleet manifest build scans/ -o corpus.jsonl --page-counts --hashes"
+)
+def build(
+    inputs: Inputs,
+    output: Annotated[Path, typer.Option("--output", "-o", help=".jsonl, .csv or .parquet")],
+    page_counts: Annotated[
+        bool, typer.Option("--page-counts", help="Open each document and count its pages.")
+    ] = False,
+    hashes: Annotated[bool, typer.Option("--hashes", help="SHA-256 of each local document.")] = False,
+    s3_endpoint_url: Endpoint = None,
+    s3_profile: Profile = None,
+    s3_region: Region = None,
+) -> None:
+    """Write a manifest of the inputs: one row per document with id, size and version."""
+
+    def work() -> int:
+        from jobs.building import build_manifest_file
+        from jobs.config import load_config
+
+        settings = load_config(None, [], _s3_flags(s3_endpoint_url, s3_profile, s3_region))
+        say(build_manifest_file(inputs, output, page_counts, hashes, settings))
+        return 0
+
+    _exit_with(work)
+
+
+def say(line: str) -> None:
+    """One plain line for people, on standard error so that pipes stay clean."""
+    sys.stderr.write(f"{line}\n")
+    sys.stderr.flush()
+
+
+def _s3_flags(endpoint_url: str | None, profile: str | None, region: str | None) -> dict[str, Any]:
+    return {"s3.endpoint_url": endpoint_url, "s3.profile": profile, "s3.region": region}
+
+
+def _this_command() -> str:
+    """The command as typed, for the line that says how to resume; a password is left out."""
+    words = [Path(sys.argv[0]).name, *sys.argv[1:]]
+    if words[0].endswith(".py"):
+        words[0] = f"python -m jobs.{Path(words[0]).stem}"
+    for place, word in enumerate(words):
+        if word == "--password" and place + 1 < len(words):
+            words[place + 1] = "…"
+        elif word.startswith("--password="):
+            words[place] = "--password=…"
+    return f"'{words[0]} {shlex.join(words[1:])}'"
+
+
+def _exit_with(work: Callable[[], int]) -> None:
+    """The one boundary: deliberate errors become a message, whatever else keeps its traceback."""
+    try:
+        status = work()
+    except PagefleetError as error:
+        say(f"error: {error}")
+        status = error.exit_status
+    except KeyboardInterrupt:
+        say("interrupted: run the same command again to go on")
+        status = 130
+    raise typer.Exit(status)
+
+
+def run_command(name: str) -> None:
+    """One command as a program of its own."""
+    sys.argv[1:1] = [name]
+    main()
+
+
+def main() -> None:
+    """The console command."""
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    app()

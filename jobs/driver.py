@@ -1,0 +1,395 @@
+"""The driver: opens units, keeps the fleet fed, seals what is complete. It holds open units and
+counters; never pixels, never texts."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+from jobs.read_queue import EngineKiller, ReadQueue
+from jobs.render_queue import RenderQueue, Room, Unrenderable
+from manifests.claims import Claims
+from manifests.errors import JobError, OutputRefused
+from manifests.fleet import (
+    Cause,
+    ChunkLost,
+    Event,
+    Fleet,
+    ReadDone,
+    RenderDone,
+    RendererLost,
+    RendererUp,
+    ReplicaLost,
+    ReplicaUp,
+    RowsWritten,
+    UnitKey,
+    UnitOpened,
+    UnitSealed,
+)
+from manifests.pages import PageSpan, plan_pages, spans_of, subtract_pages
+from manifests.rows import ResultRow, Status
+from manifests.units import UnitPlan
+from manifests.work import DOCUMENT_PAGE, ReadReport, RenderItem
+
+POLL_S = 0.1
+ASK_AGAIN_S = 2.0
+MAX_OPEN_UNITS = 8
+AHEAD = 1.5
+FIRST_WINDOW = 16
+MAX_SEALS = 20
+
+
+@dataclass(frozen=True, slots=True)
+class DriverConfig:
+    """What the loop obeys."""
+
+    run_id: str
+    fingerprint: str
+    inputs_digest: str
+    window_bytes: int
+    stall_s: float
+    page_timeout_s: float
+    open_timeout_s: float
+    deadline_s: float | None = None
+
+
+@dataclass(slots=True)
+class Progress:
+    """Counters of this run, for people and logs."""
+
+    statuses: Counter[str] = field(default_factory=Counter)
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    infer_s: float = 0.0
+    pages_known: int = 0
+    documents_opened: int = 0
+    documents_sealed: int = 0
+    units_sealed: int = 0
+    cut_pages: int = 0
+    replica_deaths: int = 0
+    renderer_deaths: int = 0
+    changed: list[str] = field(default_factory=list)
+
+    @property
+    def pages(self) -> int:
+        return sum(self.statuses.values())
+
+
+@dataclass(slots=True)
+class _Unit:
+    plan: UnitPlan
+    opened: bool = False
+    sealing: bool = False
+    seals: int = 0
+    writes: int = 0
+    versions: dict[int, str] = field(default_factory=dict)
+
+
+class Stopped(Exception):
+    """The run was asked to end early."""
+
+
+class Driver:
+    """Runs plans on a fleet until every unit is sealed. One instance, one run."""
+
+    def __init__(
+        self, fleet: Fleet, claims: Claims, config: DriverConfig, observe: Callable[[Driver], None]
+    ) -> None:
+        self.progress = Progress()
+        self.reading = ReadQueue(fleet.stored)
+        self.rendering = RenderQueue(config.page_timeout_s, config.open_timeout_s)
+        self._fleet = fleet
+        self._claims = claims
+        self._config = config
+        self._observe = observe
+        self._units: dict[UnitKey, _Unit] = {}
+        self._elsewhere: list[UnitPlan] = []
+        self._ask_again = 0.0
+        self._finished_before = 0
+        self._last_progress = time.monotonic()
+        self._started = time.monotonic()
+
+    def run(
+        self,
+        plans: Iterator[UnitPlan],
+        is_done: Callable[[UnitPlan], bool],
+        stop_asked: Callable[[], bool],
+    ) -> None:
+        """Work until nothing is left. ``is_done`` asks the store whether another process sealed a unit.
+
+        Raises Stopped, JobError, StoreError; what is finished by then is the writer's.
+        """
+        exhausted = False
+        while True:
+            if stop_asked():
+                raise Stopped("stopped")
+            self._check_time()
+            exhausted = exhausted or self._open_units(plans, is_done)
+            self._give_orders()
+            self._settle(nothing_else=exhausted and not self._elsewhere)
+            if exhausted and not self._units and not self._elsewhere:
+                return
+            for event in self._fleet.poll(POLL_S):
+                self._on(event)
+            for unit_id in self._claims.lost():
+                self._give_up(unit_id)
+            self._observe(self)
+
+    # Units
+
+    def _open_units(self, plans: Iterator[UnitPlan], is_done: Callable[[UnitPlan], bool]) -> bool:
+        """Open units while there is too little to render. True when no more plans come."""
+        while len(self._units) < MAX_OPEN_UNITS and self._is_hungry():
+            plan = next(plans, None)
+            if plan is None:
+                self._ask_for_elsewhere(is_done)
+                return True
+            self._claim(plan, is_done)
+        return False
+
+    def _is_hungry(self) -> bool:
+        opening = sum(not unit.opened for unit in self._units.values())
+        enough = 32 * max(1, self.rendering.width)
+        return not opening and len(self.rendering) < enough
+
+    def _ask_for_elsewhere(self, is_done: Callable[[UnitPlan], bool]) -> None:
+        """Units that another process holds: sealed by now, or free to take over?"""
+        if not self._elsewhere or time.monotonic() < self._ask_again or not self._is_hungry():
+            return
+        self._ask_again = time.monotonic() + ASK_AGAIN_S
+        waiting, self._elsewhere = self._elsewhere, []
+        for plan in waiting:
+            self._claim(plan, is_done)
+
+    def _claim(self, plan: UnitPlan, is_done: Callable[[UnitPlan], bool]) -> None:
+        holder = self._claims.acquire(plan.unit_id)
+        if holder is not None:
+            if holder.inputs != self._config.inputs_digest:
+                raise OutputRefused(
+                    f"another job is at work on this output with other inputs (run {holder.run_id}, "
+                    f"process {holder.pid} on {holder.host}): wait for it to end, or choose another output"
+                )
+            self._elsewhere.append(plan)
+            self._last_progress = time.monotonic()  # waiting for another process is no stall
+            return
+        if is_done(plan):
+            self._claims.release(plan.unit_id)
+            self.progress.units_sealed += 1
+            self.progress.documents_sealed += len(plan.documents)
+            return
+        self._units[(plan.unit_id, plan.generation)] = _Unit(plan)
+        self._fleet.open_unit(plan)
+
+    def _opened(self, event: UnitOpened) -> None:
+        unit = self._units[event.unit]
+        unit.opened = True
+        self._last_progress = time.monotonic()
+        items = []
+        for i in unit.plan.wanted_indexes():
+            document = unit.plan.wanted(i)
+            state = event.states.get(i)
+            stale = state is not None and document.version and state.version != document.version
+            if state is None or stale or not state.stored:
+                items.append(RenderItem(i, document))
+                continue
+            self._finished_before += sum(map(len, state.stored))
+            unit.versions[i] = state.version
+            if state.stored[0].first == DOCUMENT_PAGE:
+                continue
+            planned = plan_pages(document.pages, document.max_pages, state.page_count).read
+            left = subtract_pages(planned, (page for span in state.stored for page in span))
+            self.rendering.page_counts.setdefault(event.unit, {})[i] = state.page_count
+            if left:
+                items.append(RenderItem(i, document, left))
+        self.rendering.add(event.unit, items)
+
+    def _settle(self, *, nothing_else: bool) -> None:
+        """Write rows for pages that are proven killers, and seal units with nothing outstanding."""
+        idle = nothing_else and not len(self.rendering) and not self.rendering.pages_reserved
+        last = idle and self.reading.only_unproven_left
+        for killer in self.reading.condemned(nothing_else_left=last, finished_before=self._finished_before):
+            self._write_failure(killer, self.rendering.page_counts.get(killer.unit, {}))
+        if last and self.reading.only_unproven_left:
+            raise JobError(
+                "every page that was read killed its engine and none was ever finished: the environment "
+                f"is at fault, no page was condemned. The engine's last words:\n{self.reading.last_words}"
+            )
+        for key, unit in self._units.items():
+            outstanding = self.rendering.outstanding[key] + self.reading.outstanding[key] + unit.writes
+            if unit.opened and not unit.sealing and not outstanding:
+                unit.sealing = True
+                self._fleet.seal_unit(key, self.rendering.page_counts.get(key, {}))
+
+    def _sealed(self, event: UnitSealed) -> None:
+        unit = self._units.get(event.unit)
+        if unit is None:
+            return
+        self._last_progress = time.monotonic()
+        if event.report.sealed:
+            del self._units[event.unit]
+            self.rendering.forget(event.unit)
+            self.reading.outstanding.pop(event.unit, None)
+            self._claims.release(event.unit[0])
+            self.progress.units_sealed += 1
+            self.progress.documents_sealed += len(unit.plan.documents)
+            self.progress.cut_pages += event.report.cut_pages
+            return
+        unit.sealing = False
+        unit.seals += 1
+        if unit.seals >= MAX_SEALS:
+            raise JobError(
+                f"unit {event.unit[0]} still misses pages after {unit.seals} attempts to complete it: "
+                f"{_first_missing(unit.plan, event.report.missing)}. This is a bug; what is stored is safe"
+            )
+        items = [RenderItem(i, unit.plan.wanted(i), spans) for i, spans in event.report.missing.items()]
+        self.rendering.add(event.unit, items, first=True)
+
+    def _give_up(self, unit_id: str) -> None:
+        """Another process took the unit over: it will seal it, we wait for that."""
+        for key in [key for key in self._units if key[0] == unit_id]:
+            unit = self._units.pop(key)
+            self.rendering.drop(key)
+            self.reading.drop(key)
+            self._fleet.abandon_unit(key)
+            self._elsewhere.append(unit.plan)
+
+    # Orders and events
+
+    def _give_orders(self) -> None:
+        window = self.reading.window or FIRST_WINDOW
+        nodes = len(self.reading.nodes) or 1
+        held_bytes = self.reading.image_bytes + self.rendering.bytes_reserved
+        room = Room(
+            pages=int(AHEAD * window) + 1 - self.reading.pages - self.rendering.pages_reserved,
+            bytes=self._config.window_bytes * nodes - held_bytes,
+            call_pages=max(1, (self.reading.widest or FIRST_WINDOW) // 2),
+        )
+        for order in self.rendering.orders(room, self.reading.nodes):
+            self._fleet.render(order.renderer, order.number, order.call)
+        for read in self.reading.orders():
+            self._fleet.read(read.replica, read.number, read.chunk, read.only)
+
+    def _on(self, event: Event) -> None:
+        match event:
+            case ReadDone(read, report):
+                self._read_done(read, report)
+            case RenderDone():
+                self._rendered(event)
+            case UnitOpened() if event.unit in self._units:
+                self._opened(event)
+            case UnitSealed():
+                self._sealed(event)
+            case RowsWritten(unit) if unit in self._units:
+                self._units[unit].writes -= 1
+            case RendererUp(renderer, node):
+                self.rendering.renderer_up(renderer, node)
+            case ReplicaUp(replica, node, _, window):
+                self.reading.replica_up(replica, node, window)
+                self._last_progress = time.monotonic()
+            case RendererLost(renderer, cause, calls, words):
+                self.progress.renderer_deaths += cause is Cause.CRASH
+                for page in self.rendering.lost(renderer, cause, calls, words):
+                    self._write_failure(page, {page.doc_index: page.page_count})
+            case ReplicaLost(replica, cause, reads, words):
+                self.progress.replica_deaths += cause is Cause.CRASH
+                self.reading.lost(replica, cause, reads, words)
+            case ChunkLost(read):
+                self._render_again(read)
+
+    def _read_done(self, read: int, report: ReadReport) -> None:
+        progress = self.progress
+        progress.statuses.update(report.statuses)
+        progress.prompt_tokens += report.prompt_tokens
+        progress.completion_tokens += report.completion_tokens
+        progress.infer_s += report.infer_s
+        self._last_progress = time.monotonic()
+        self.reading.done(read, report.pages)
+
+    def _rendered(self, event: RenderDone) -> None:
+        node = self.rendering.node_of(event.call)
+        key = self.rendering.done(event.call, event.report)
+        unit = self._units.get(key)
+        if unit is None:
+            return
+        for opened in event.report.opened:
+            i = opened.doc_index
+            self.progress.documents_opened += 1
+            expected = unit.plan.documents[i].version or unit.versions.setdefault(i, opened.version)
+            if opened.version and expected and opened.version != expected:
+                self._restart(key, unit, i, opened.version)
+        if event.report.covered:
+            self.reading.add(key, event.chunk, node, event.report)
+
+    def _restart(self, key: UnitKey, unit: _Unit, doc_index: int, version: str) -> None:
+        """The source is not the version that was planned: all of it is read again, as it is now."""
+        self._fleet.restart_document(key, doc_index, version)
+        unit.plan = unit.plan.restarted(doc_index, version)
+        self.progress.changed.append(unit.plan.documents[doc_index].doc_id)
+
+    def _render_again(self, read: int) -> None:
+        key, pages = self.reading.chunk_lost(read)
+        unit = self._units.get(key)
+        if unit is None:
+            return
+        by_document: dict[int, list[int]] = {}
+        for doc_index, page in pages:
+            by_document.setdefault(doc_index, []).append(page)
+        items = [
+            RenderItem(i, unit.plan.wanted(i), () if DOCUMENT_PAGE in wanted else spans_of(wanted))
+            for i, wanted in by_document.items()
+        ]
+        self.rendering.add(key, items, first=True)
+
+    def _write_failure(self, failure: Unrenderable | EngineKiller, page_counts: dict[int, int]) -> None:
+        """The driver's own rows: pages whose worker did not live to tell."""
+        unit = self._units.get(failure.unit)
+        if unit is None:
+            return
+        document = unit.plan.documents[failure.doc_index]
+        row = ResultRow(
+            doc_id=document.doc_id,
+            uri=document.uri,
+            page=failure.page,
+            status=Status.FAILED,
+            reason=failure.reason,
+            page_count=page_counts.get(failure.doc_index, 0),
+            generation=unit.plan.generation,
+            fingerprint=self._config.fingerprint,
+            source_version=document.version,
+            run_id=self._config.run_id,
+            finished_at=datetime.now(UTC),
+            metadata=document.metadata,
+        )
+        self.progress.statuses[Status.FAILED] += 1
+        self._last_progress = time.monotonic()
+        unit.writes += 1
+        self._fleet.write_rows(failure.unit, [row])
+
+    def _check_time(self) -> None:
+        now = time.monotonic()
+        if self._config.deadline_s is not None and now - self._started > self._config.deadline_s:
+            raise Stopped(f"the deadline of {self._config.deadline_s:g} s has passed")
+        if now - self._last_progress > self._config.stall_s:
+            raise JobError(
+                f"stalled: no page finished for {self._config.stall_s:g} s\n{self.describe()}\n"
+                f"{self._fleet.dump_stacks()}"
+            )
+
+    def describe(self) -> str:
+        """What is in flight, for the report of a stall."""
+        units = ", ".join(f"{unit_id}.g{generation}" for unit_id, generation in self._units) or "none"
+        replicas = ", ".join(f"{name}: {n} pages" for name, n in self.reading.per_replica.items()) or "none"
+        return (
+            f"open units: {units}\nreplicas: {replicas}\nwaiting to be rendered: {len(self.rendering)} "
+            f"items, being rendered: {self.rendering.pages_reserved} pages, "
+            f"in flight: {self.reading.pages} pages, {self.reading.image_bytes / 2**20:.0f} MiB"
+        )
+
+
+def _first_missing(plan: UnitPlan, missing: dict[int, tuple[PageSpan, ...]]) -> str:
+    doc_index, spans = next(iter(missing.items()))
+    page = spans[0].first if spans else 1
+    return f"{plan.documents[doc_index].doc_id} page {page}"

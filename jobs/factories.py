@@ -1,0 +1,76 @@
+"""Picklable recipes for what workers are made of: jobs composes, ``cluster`` only calls them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from actors.engines.load import footprint, load_engine
+from actors.page_reader import PageReader, ReaderConfig
+from actors.render.renderer import Renderer
+from actors.sources import SourceCache
+from actors.writer import UnitWriter, WriterConfig
+from aws.config import S3Config
+from aws.s3_source import S3Source
+from aws.s3_store import S3Store
+from cluster.config import FleetSpec
+from jobs.config import JobConfig
+from manifests.local_store import LocalStore
+from manifests.store import Store
+
+
+def open_store(output: str, s3: S3Config) -> Store:
+    """The store at a local folder or an ``s3://`` prefix. Connects when first used."""
+    return S3Store(output, s3) if output.startswith("s3://") else LocalStore(output)
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """One run's configuration, with a maker for each kind of worker."""
+
+    config: JobConfig
+    output: str
+    run_id: str
+    fingerprint: str
+    engine_may_exit: bool = True
+    """Whether the engine has a process of its own, which may end to stop a page that hangs."""
+
+    def store(self) -> Store:
+        return open_store(self.output, self.config.s3)
+
+    def make_renderer(self) -> Renderer:
+        render = self.config.render
+        sources = SourceCache(
+            render.cache_dir, render.cache_bytes, {"s3": S3Source(self.config.s3)}, self.run_id
+        )
+        return Renderer(render, sources)
+
+    def make_reader(self, sink: Any, replica: str) -> PageReader:
+        config = self.config
+        reader = ReaderConfig(
+            run_id=self.run_id,
+            fingerprint=self.fingerprint,
+            mode=config.engine.mode,
+            prompt=config.engine.prompt,
+            retry=config.retry,
+            page_timeout_s=config.engine.page_timeout_s if self.engine_may_exit else 0.0,
+            image_store=self.store() if config.output.page_images else None,
+        )
+        return PageReader(load_engine(config.engine), reader, sink, replica)
+
+    def make_writer(self) -> UnitWriter:
+        writer = WriterConfig(self.run_id, self.fingerprint, self.config.output.flush_s)
+        return UnitWriter(self.store(), writer)
+
+    def fleet_spec(self) -> FleetSpec:
+        """The workers of this run, for Ray."""
+        one = footprint(self.config.engine)
+        return FleetSpec(
+            make_renderer=self.make_renderer,
+            make_reader=self.make_reader,
+            make_writer=self.make_writer,
+            num_cpus=one.num_cpus,
+            num_gpus=one.num_gpus,
+            memory_bytes=one.memory_bytes,
+            env=one.env,
+        )

@@ -1,0 +1,268 @@
+"""One job from inputs to summary: plan, claim, drive, count. The command line is a shell over this."""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+from uuid import uuid4
+
+from aws.s3_source import list_documents
+from jobs.config import JobConfig
+from jobs.driver import Driver, DriverConfig, Stopped
+from jobs.factories import Recipe, open_store
+from jobs.job_file import JobFile, enter_output, read_job
+from jobs.planning import Plan, materialise, plan_retry, plan_run
+from jobs.progress import ProgressLog
+from jobs.summary import check_against_plan, total_up, write_reports
+from manifests.claims import Claims, Owner
+from manifests.errors import InputError, OutputRefused, PagefleetError
+from manifests.fleet import Fleet
+from manifests.inputs import InputSet, expand_inputs
+from manifests.rows import Status
+from manifests.store import Store
+from manifests.unit_files import read_footer
+from manifests.units import UnitPlan
+
+EXIT_OK = 0
+EXIT_FAILED_PAGES = 3
+EXIT_INTERRUPTED = 130
+FLUSH_WITHIN_S = 1.5
+PLANNING = "planning"
+PLANNING_POLL_S = 0.5
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class RunOptions:
+    """How this run differs from others of the same job."""
+
+    single_process: bool = False
+    new_generation: bool = False
+    resume_command: str = "the same command"
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How the run ended."""
+
+    exit_status: int
+    summary: dict[str, Any]
+
+
+def read_corpus(
+    inputs: Sequence[str], output: str, config: JobConfig, options: RunOptions, say: Say
+) -> Outcome:
+    """Read what the inputs name into the output, or go on where an earlier run stopped."""
+    found = expand_inputs(inputs, lambda uri: list_documents(uri, config.s3))
+    store = open_store(output, config.s3)
+    job = enter_output(store, config, tuple(inputs), new_generation=options.new_generation)
+
+    def plan() -> Plan:
+        return plan_run(found, config.input, store, job.fingerprint if job.replaced else "")
+
+    return _Run(store, job, output, options, say).carry_out(plan, found)
+
+
+def retry_failed(output: str, config: JobConfig | None, options: RunOptions, say: Say) -> Outcome:
+    """Read the failed pages of an output again, as the next generation of their units."""
+    s3 = (config or JobConfig()).s3
+    store = open_store(output, s3)
+    stored = read_job(store)
+    if stored is None:
+        raise InputError(f"{output} holds no pagefleet job: nothing to retry")
+    job = JobFile(config or stored.config, stored.inputs, stored.fingerprint)
+    return _Run(store, job, output, options, say).carry_out(lambda: plan_retry(store), None)
+
+
+class _Run:
+    """One run of a job on an output."""
+
+    def __init__(self, store: Store, job: JobFile, output: str, options: RunOptions, say: Say) -> None:
+        self._store = store
+        self._job = job
+        self._config = job.config
+        self._output = output
+        self._options = options
+        self._say = say
+        self._run_id = f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{uuid4().hex[:6]}"
+        self._started = time.monotonic()
+
+    def carry_out(self, make_plan: Callable[[], Plan], inputs: InputSet | None) -> Outcome:
+        with _stop_signals() as stop_asked:
+            plan = self._plan(make_plan, stop_asked)
+            for warning in inputs.warnings if inputs else ():
+                self._say(f"warning: {warning}")
+            first = next(plan.plans, None)
+            if first is None:
+                self._say(f"nothing to read: {self._output} is complete")
+                return self._finish(plan, None)
+            self._say(f"{plan.documents:,} documents to {self._output} (run {self._run_id})")
+            return self._drive(plan, _chain(first, plan.plans), stop_asked)
+
+    def _plan(self, make_plan: Callable[[], Plan], stop_asked: threading.Event) -> Plan:
+        """Plan; where the cut depends on what the output holds, under a claim and written down."""
+        plan = make_plan()
+        if not plan.needs_materialising:
+            return plan
+        claims = self._claims(plan)
+        try:
+            while (holder := claims.acquire(PLANNING)) is not None:
+                if holder.inputs != plan.inputs_digest:
+                    raise OutputRefused(
+                        f"another job (run {holder.run_id}, process {holder.pid} on {holder.host}) is "
+                        "planning on this output with other inputs: wait for it to end"
+                    )
+                if stop_asked.wait(PLANNING_POLL_S):
+                    break
+            plan = make_plan()
+            plan.plans = iter(materialise(self._store, plan.plans))
+            return plan
+        finally:
+            claims.release_all()
+
+    def _claims(self, plan: Plan) -> Claims:
+        owner = Owner.this_process(self._run_id, plan.inputs_digest)
+        return Claims(self._store, owner, self._config.output.lease_s)
+
+    def _drive(self, plan: Plan, plans: Iterator[UnitPlan], stop_asked: threading.Event) -> Outcome:
+        config = self._config
+        log = ProgressLog(self._store, self._run_id, config.run.progress_s, plan.documents, self._say)
+        fleet = self._fleet()
+        claims = self._claims(plan)
+        driver = Driver(fleet, claims, self._driver_config(plan), log)
+        driver.progress.documents_sealed = plan.sealed_documents
+        try:
+            fleet.start()
+            driver.run(plans, self._is_done, stop_asked.is_set)
+            log.record(driver)
+        except (Stopped, KeyboardInterrupt) as stopped:
+            fleet.flush(FLUSH_WITHIN_S)
+            claims.release_all()
+            why = str(stopped) or "interrupted"
+            self._say(
+                f"{why}: {driver.progress.pages:,} pages of this run are stored in {self._output}; "
+                f"run {self._options.resume_command} again to go on"
+            )
+            return Outcome(EXIT_INTERRUPTED, {})
+        except PagefleetError:
+            fleet.flush(FLUSH_WITHIN_S)
+            raise
+        finally:
+            claims.release_all()
+            fleet.stop()
+        plan.changed += driver.progress.changed
+        return self._finish(plan, driver)
+
+    def _fleet(self) -> Fleet:
+        recipe = Recipe(
+            self._config,
+            self._output,
+            self._run_id,
+            self._job.fingerprint,
+            engine_may_exit=not self._options.single_process,
+        )
+        if self._options.single_process:
+            from jobs.local_fleet import LocalFleet
+
+            return LocalFleet(recipe)
+        from cluster.fleet import RayFleet
+
+        return RayFleet(recipe.fleet_spec(), self._config.cluster)
+
+    def _driver_config(self, plan: Plan) -> DriverConfig:
+        config = self._config
+        return DriverConfig(
+            run_id=self._run_id,
+            fingerprint=self._job.fingerprint,
+            inputs_digest=plan.inputs_digest,
+            window_bytes=config.cluster.window_bytes,
+            stall_s=config.run.stall_s,
+            page_timeout_s=config.render.page_timeout_s,
+            open_timeout_s=config.render.open_timeout_s,
+            deadline_s=config.run.deadline_s,
+        )
+
+    def _is_done(self, plan: UnitPlan) -> bool:
+        footer = read_footer(self._store, plan.unit_id)
+        return footer is not None and footer.generation >= plan.generation
+
+    def _finish(self, plan: Plan, driver: Driver | None) -> Outcome:
+        totals = total_up(self._store)
+        check_against_plan(totals, plan.unit_ids)
+        elapsed_s = time.monotonic() - self._started
+        pages = driver.progress.pages if driver else 0
+        run = {
+            "run_id": self._run_id,
+            "elapsed_s": round(elapsed_s, 2),
+            "pages_read": pages,
+            "pages_per_s": round(pages / elapsed_s, 2),
+            "replica_deaths": driver.progress.replica_deaths if driver else 0,
+            "renderer_deaths": driver.progress.renderer_deaths if driver else 0,
+            "documents_left_out_by_limit": plan.limited_documents,
+            "changed_sources": plan.changed,
+            "shard": f"{self._config.input.shard_index}/{self._config.input.num_shards}",
+        }
+        summary = write_reports(self._store, totals, run)
+        self._report(summary)
+        planned = totals.pages - totals.counts[Status.SKIPPED]
+        failed_share = totals.counts[Status.FAILED] / planned if planned else 0.0
+        tolerated = failed_share <= self._config.run.max_failed
+        return Outcome(EXIT_OK if tolerated else EXIT_FAILED_PAGES, summary)
+
+    def _report(self, summary: dict[str, Any]) -> None:
+        run, pages = summary["run"], summary["pages"]
+        statuses = ", ".join(f"{name} {count:,}" for name, count in sorted(pages.items())) or "none"
+        self._say(f"{sum(pages.values()):,} pages in {summary['documents']:,} documents: {statuses}")
+        if run["pages_read"]:
+            self._say(
+                f"read {run['pages_read']:,} pages in {run['elapsed_s']:.1f} s ({run['pages_per_s']:.1f}/s)"
+            )
+        if run["documents_left_out_by_limit"]:
+            self._say(f"cut by --limit: {run['documents_left_out_by_limit']:,} documents were not read")
+        if summary["cut"]["pages"]:
+            self._say(
+                f"cut by --max-pages: {summary['cut']['pages']:,} pages of "
+                f"{summary['cut']['documents_shortened']:,} documents were not read"
+            )
+        if run["changed_sources"]:
+            names = ", ".join(run["changed_sources"][:5])
+            self._say(f"changed since they were planned or read, so read again: {names}")
+        if pages.get(Status.FAILED):
+            self._say(
+                f"{pages[Status.FAILED]:,} pages failed: see {self._output}/failures.jsonl; "
+                f"'pagefleet retry {self._output}' reads them again"
+            )
+        self._say(f"Markdown: {self._output}/markdown  rows: {self._output}/pages")
+
+
+def _chain(first: UnitPlan, rest: Iterator[UnitPlan]) -> Iterator[UnitPlan]:
+    yield first
+    yield from rest
+
+
+@contextmanager
+def _stop_signals() -> Iterator[threading.Event]:
+    """SIGINT and SIGTERM ask the run to stop; a second one ends it where it is."""
+    asked = threading.Event()
+
+    def ask(number: int, frame: Any) -> None:
+        if asked.is_set():
+            raise KeyboardInterrupt
+        asked.set()
+
+    if threading.current_thread() is not threading.main_thread():
+        yield asked
+        return
+    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield asked
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,114 @@
+"""``job.json``: what this output was made with, and whether a job may go on in it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from itertools import islice
+from typing import Any
+
+from jobs.config import JobConfig, fingerprint
+from manifests.errors import OutputRefused
+from manifests.store import Created, Store
+
+PATH = "job.json"
+PACKAGES = ("pagefleet", "pyarrow", "pymupdf", "ray", "rapidocr")
+
+
+@dataclass(frozen=True, slots=True)
+class JobFile:
+    """The stored job, or the one about to be stored."""
+
+    config: JobConfig
+    inputs: tuple[str, ...]
+    fingerprint: str
+    replaced: bool = False
+    """Whether sealed units of an earlier fingerprint are to be read again."""
+
+
+def read_job(store: Store) -> JobFile | None:
+    """The job an output belongs to, or None for a fresh output."""
+    found = store.read(PATH)
+    if found is None:
+        return None
+    try:
+        fields = json.loads(found[0])
+        config = JobConfig.model_validate(_without_secrets(fields["config"]))
+        return JobFile(config, tuple(fields["inputs"]), fields["fingerprint"], fields["replaced"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise OutputRefused(
+            f"{store.root}/{PATH} is not a job this version wrote ({type(error).__name__}: {error}): "
+            "choose another output"
+        ) from error
+
+
+def enter_output(
+    store: Store, config: JobConfig, inputs: tuple[str, ...], *, new_generation: bool
+) -> JobFile:
+    """Make the output ours, or refuse it. Safe against two jobs entering at once."""
+    wanted = fingerprint(config.result_fields())
+    job = JobFile(config, inputs, wanted)
+    stored = read_job(store)
+    if stored is None:
+        _refuse_strangers(store)
+        if store.create(PATH, _encode(job)) is Created.CREATED:
+            return job
+        stored = read_job(store)
+    if stored is None or stored.fingerprint == wanted:
+        job = JobFile(config, inputs, wanted, replaced=bool(stored and stored.replaced))
+    elif new_generation:
+        job = JobFile(config, inputs, wanted, replaced=True)
+    else:
+        raise OutputRefused(_difference(store, stored.config, config))
+    store.replace(PATH, _encode(job))
+    return job
+
+
+def _encode(job: JobFile) -> bytes:
+    fields = {
+        "fingerprint": job.fingerprint,
+        "replaced": job.replaced,
+        "inputs": list(job.inputs),
+        "config": job.config.model_dump(mode="json"),
+        "versions": {package: _version(package) for package in PACKAGES},
+        "written_at": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+    return json.dumps(fields, indent=2, ensure_ascii=False).encode()
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "not installed"
+
+
+def _without_secrets(fields: dict[str, Any]) -> dict[str, Any]:
+    """A masked password is no password."""
+    render = {name: value for name, value in fields.get("render", {}).items() if name != "password"}
+    return {**fields, "render": render}
+
+
+def _refuse_strangers(store: Store) -> None:
+    strangers = [entry.path for entry in islice(store.list(), 3)]
+    if strangers:
+        raise OutputRefused(
+            f"{store.root} is not empty and holds no pagefleet job ({', '.join(strangers)}, …): "
+            "choose another output"
+        )
+
+
+def _difference(store: Store, old: JobConfig, new: JobConfig) -> str:
+    before, after = old.result_fields(), new.result_fields()
+    lines = [
+        f"  {name}: {before.get(name)!r} there, {after.get(name)!r} now"
+        for name in sorted({*before, *after})
+        if before.get(name) != after.get(name)
+    ]
+    return (
+        f"{store.root} holds the results of a job with other settings:\n" + "\n".join(lines) + "\n"
+        "Choose another output, or give --new-generation to read everything again into this one "
+        "(earlier rows are kept under history/)"
+    )

@@ -1,0 +1,211 @@
+"""The fleet without Ray: the engine and the writer in this process, one child that renders.
+
+For debugging, as a baseline, and where Ray is not wanted. The renderer has a process of its own
+because a page that hangs or crashes MuPDF must still cost only itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import faulthandler
+import multiprocessing
+import queue
+import signal
+import sys
+import tempfile
+import threading
+import time
+import traceback
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from multiprocessing.connection import Connection
+from typing import Any
+
+from jobs.factories import Recipe
+from manifests.errors import JobError
+from manifests.fleet import (
+    Cause,
+    Event,
+    ReadDone,
+    RenderDone,
+    RendererLost,
+    RendererUp,
+    ReplicaUp,
+    RowsWritten,
+    UnitKey,
+    UnitOpened,
+    UnitSealed,
+)
+from manifests.rows import ResultRow, rows_to_batch
+from manifests.units import UnitPlan
+from manifests.work import Chunk, RenderCall
+
+NODE = "local"
+REPLICA = "replica-1"
+
+
+class LocalFleet:
+    """Implements ``manifests.fleet.Fleet`` in one process and a rendering child."""
+
+    def __init__(self, recipe: Recipe) -> None:
+        self._recipe = recipe
+        self._events: queue.Queue[Event | BaseException] = queue.Queue()
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="reader", daemon=True)
+        self._sealer = ThreadPoolExecutor(1, thread_name_prefix="seal")
+        self._reader: Any = None
+        self._writer = recipe.make_writer()
+        self._renderer = _RendererProcess(recipe, self._events)
+
+    def start(self) -> None:
+        self._renderer.start()
+        self._thread.start()
+        started = time.monotonic()
+        self._reader = self._recipe.make_reader(self._sink, REPLICA)
+        asyncio.run_coroutine_threadsafe(self._reader.warm_up(), self._loop).result()
+        info = self._reader.info
+        self._events.put(ReplicaUp(REPLICA, NODE, info.name, info.window, time.monotonic() - started))
+
+    def poll(self, timeout_s: float) -> list[Event]:
+        self._writer.check()
+        events: list[Event] = []
+        try:
+            item = self._events.get(timeout=timeout_s)
+            while True:
+                if isinstance(item, BaseException):
+                    raise item
+                events.append(item)
+                item = self._events.get_nowait()
+        except queue.Empty:
+            return events
+
+    def render(self, renderer: str, call: int, request: RenderCall) -> None:
+        self._renderer.send(call, request)
+
+    def read(self, replica: str, read: int, chunk: Chunk, only: tuple[int, ...] | None) -> None:
+        future = asyncio.run_coroutine_threadsafe(self._reader.read(chunk, only), self._loop)
+        self._when_done(future, lambda report: ReadDone(read, report))
+
+    def open_unit(self, plan: UnitPlan) -> None:
+        key = (plan.unit_id, plan.generation)
+        self._events.put(UnitOpened(key, self._writer.open(plan)))
+
+    def seal_unit(self, unit: UnitKey, page_counts: dict[int, int]) -> None:
+        future = self._sealer.submit(self._writer.seal, *unit, page_counts)
+        self._when_done(future, lambda report: UnitSealed(unit, report))
+
+    def write_rows(self, unit: UnitKey, rows: Sequence[ResultRow]) -> None:
+        self._writer.add_rows(*unit, rows)
+        self._events.put(RowsWritten(unit, len(rows)))
+
+    def stored(self, unit: UnitKey, pages: Sequence[tuple[int, int]]) -> list[bool]:
+        return self._writer.stored(*unit, pages)
+
+    def restart_document(self, unit: UnitKey, doc_index: int, version: str) -> None:
+        self._writer.restart_document(*unit, doc_index, version)
+
+    def abandon_unit(self, unit: UnitKey) -> None:
+        self._writer.abandon(*unit)
+
+    def flush(self, timeout_s: float) -> None:
+        flushing = threading.Thread(target=self._writer.flush, daemon=True)
+        flushing.start()
+        flushing.join(timeout_s)
+
+    def dump_stacks(self) -> str:
+        with tempfile.TemporaryFile("w+") as file:
+            faulthandler.dump_traceback(file, all_threads=True)
+            file.seek(0)
+            return file.read()
+
+    def stop(self) -> None:
+        self._renderer.stop()
+        self._loop.call_soon_threadsafe(self._loop.stop)
+
+    def _when_done(self, future: Any, to_event: Callable[[Any], Event]) -> None:
+        def put(done: Any) -> None:
+            error = done.exception()
+            self._events.put(error if error is not None else to_event(done.result()))
+
+        future.add_done_callback(put)
+
+    async def _sink(self, unit_id: str, generation: int, rows: Sequence[ResultRow]) -> None:
+        if rows:
+            self._writer.add(unit_id, generation, rows_to_batch(rows))
+
+
+class _RendererProcess:
+    """A child that renders; started again when it dies."""
+
+    def __init__(self, recipe: Recipe, events: queue.Queue[Event | BaseException]) -> None:
+        self._recipe = recipe
+        self._events = events
+        self._calls: list[int] = []
+        self._lock = threading.Lock()
+        self._count = 0
+        self._process: Any = None
+        self._pipe: Connection | None = None
+        self._stopped = False
+
+    def start(self) -> None:
+        context = multiprocessing.get_context("spawn")
+        ours, theirs = context.Pipe()
+        self._count += 1
+        self._calls = []
+        self._process = context.Process(target=serve, args=(theirs, self._recipe), daemon=True)
+        self._process.start()
+        theirs.close()
+        self._pipe = ours
+        threading.Thread(target=self._receive, args=(ours, f"renderer-{self._count}"), daemon=True).start()
+
+    def send(self, call: int, request: RenderCall) -> None:
+        with self._lock:
+            self._calls.append(call)
+        try:
+            if self._pipe is not None:
+                self._pipe.send(request)
+        except OSError:
+            return  # it died: the receiving thread tells, and this call is among those lost
+
+    def stop(self) -> None:
+        self._stopped = True
+        self._process.kill()
+        self._process.join()
+
+    def _receive(self, pipe: Connection, name: str) -> None:
+        try:
+            while True:
+                answer = pipe.recv()
+                if answer is None:
+                    self._events.put(RendererUp(name, NODE))
+                elif isinstance(answer, str):
+                    self._events.put(JobError(f"the renderer failed: {answer}"))
+                else:
+                    with self._lock:
+                        call = self._calls.pop(0)
+                    self._events.put(RenderDone(call, *answer))
+        except (EOFError, OSError):
+            self._process.join()
+            if not self._stopped:
+                with self._lock:
+                    calls = tuple(self._calls)
+                words = f"the rendering process ended with status {self._process.exitcode}"
+                self._events.put(RendererLost(name, Cause.CRASH, calls, words))
+                self.start()
+
+
+def serve(pipe: Connection, recipe: Recipe) -> None:
+    """The child's loop: calls in, answers out, until the parent is gone."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
+    renderer = recipe.make_renderer()
+    pipe.send(None)
+    while True:
+        try:
+            call = pipe.recv()
+        except EOFError:
+            return
+        try:
+            pipe.send(renderer.render(call))
+        except Exception:  # noqa: BLE001 - a bug must end the job with its traceback, not hang it
+            traceback.print_exc(file=sys.stderr)
+            pipe.send(traceback.format_exc())

@@ -1,0 +1,372 @@
+"""Which replica reads what, and how a page that kills its engine is found without condemning others."""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from manifests.errors import JobError
+from manifests.fleet import Cause, UnitKey
+from manifests.pages import PageSpan
+from manifests.work import RenderReport
+
+DEATHS_ALONE = 2
+MAX_DEATHS_BEFORE_FIRST_PAGE = 4
+MAX_UNPROVEN = 3
+MIN_CONDEMNED = 20
+MAX_CONDEMNED_SHARE = 0.02
+MAX_BLAMELESS_DEATHS = 20
+MAX_FAILED_STARTS = 3
+
+Stored = Callable[[UnitKey, Sequence[tuple[int, int]]], list[bool]]
+
+
+@dataclass(frozen=True, slots=True)
+class EngineKiller:
+    """A page that killed its engine twice when it was read alone."""
+
+    unit: UnitKey
+    doc_index: int
+    page: int
+    reason: str
+
+
+@dataclass(slots=True)
+class _Chunk:
+    unit: UnitKey
+    handle: Any
+    node: str
+    pages: list[tuple[int, int]]
+    to_read: int
+    image_bytes: int
+    parts: int = 1
+
+
+@dataclass(slots=True)
+class _Part:
+    """A chunk, or those of its pages at ``only``, waiting for a replica."""
+
+    chunk: int
+    only: tuple[int, ...] | None = None
+
+
+@dataclass(slots=True)
+class _Suspect:
+    """One page of a chunk that was held by a replica when it died. ``finished_before`` is how many
+    pages had been finished when it first killed a replica alone."""
+
+    chunk: int
+    index: int
+    deaths: int = 0
+    finished_before: int = 0
+    words: str = ""
+
+
+@dataclass(slots=True)
+class _Read:
+    replica: str
+    part: _Part
+    pages: int
+    suspect: _Suspect | None = None
+
+
+@dataclass(slots=True)
+class _Replica:
+    node: str
+    window: int
+    reads: set[int] = field(default_factory=set)
+    pages: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ReadOrder:
+    """One read for one replica."""
+
+    replica: str
+    number: int
+    chunk: Any
+    only: tuple[int, ...] | None
+
+
+class ReadQueue:
+    """Chunks waiting for replicas, what each replica holds, and the suspects after a death."""
+
+    def __init__(self, stored: Stored) -> None:
+        self._stored = stored
+        self._chunks: dict[int, _Chunk] = {}
+        self._ready: deque[_Part] = deque()
+        self._reads: dict[int, _Read] = {}
+        self._replicas: dict[str, _Replica] = {}
+        self._suspects: deque[_Suspect] = deque()
+        self._unproven: list[_Suspect] = []
+        self._set_aside = ""
+        self._next = 0
+        self._deaths = 0
+        self._blameless_deaths = 0
+        self._failed_starts = 0
+        self._condemned = 0
+        self.finished = 0
+        self.outstanding: Counter[UnitKey] = Counter()
+        self.image_bytes = 0
+
+    @property
+    def pages(self) -> int:
+        """Rendered pages that have not been read yet."""
+        return sum(part_pages(self._chunks[p.chunk], p.only) for p in self._ready) + self.in_flight
+
+    @property
+    def in_flight(self) -> int:
+        return sum(replica.pages for replica in self._replicas.values())
+
+    @property
+    def window(self) -> int:
+        """Pages that keep all replicas busy."""
+        return sum(replica.window for replica in self._replicas.values())
+
+    @property
+    def widest(self) -> int:
+        return max((replica.window for replica in self._replicas.values()), default=0)
+
+    @property
+    def nodes(self) -> set[str]:
+        return {replica.node for replica in self._replicas.values()}
+
+    @property
+    def per_replica(self) -> dict[str, int]:
+        """Pages each replica holds."""
+        return {name: replica.pages for name, replica in self._replicas.items()}
+
+    def add(self, unit: UnitKey, handle: Any, node: str, report: RenderReport) -> None:
+        """Take a rendered chunk."""
+        self._next += 1
+        pages = [(i, page) for i, span in report.covered for page in span]
+        self._chunks[self._next] = _Chunk(unit, handle, node, pages, report.to_read, report.image_bytes)
+        self.image_bytes += report.image_bytes
+        self.outstanding[unit] += 1
+        self._ready.append(_Part(self._next))
+
+    def drop(self, unit: UnitKey) -> None:
+        """Forget a unit's waiting chunks and suspects; reads under way run out."""
+        self._suspects = deque(s for s in self._suspects if self._chunks[s.chunk].unit != unit)
+        self._unproven = [s for s in self._unproven if self._chunks[s.chunk].unit != unit]
+        self._ready = deque(p for p in self._ready if self._chunks[p.chunk].unit != unit)
+        reading = {read.part.chunk for read in self._reads.values()}
+        for number in [n for n, c in self._chunks.items() if c.unit == unit and n not in reading]:
+            self._discard(number)
+        self.outstanding.pop(unit, None)
+
+    def replica_up(self, replica: str, node: str, window: int) -> None:
+        self._replicas[replica] = _Replica(node, window)
+        self._failed_starts = 0
+        if self._suspects and not self._set_aside:
+            self._set_aside = replica
+
+    def orders(self) -> list[ReadOrder]:
+        """What to read next, each replica filled to its window, chunks preferably on their node."""
+        orders = []
+        if order := self._order_suspect():
+            orders.append(order)
+        for name, replica in sorted(self._replicas.items(), key=lambda item: item[1].pages):
+            if name == self._set_aside:
+                continue
+            while self._ready and (replica.pages < replica.window or not replica.reads):
+                part = self._pick(replica.node)
+                orders.append(self._read(name, replica, part))
+        return orders
+
+    def done(self, number: int, pages: int) -> UnitKey | None:
+        """A read is finished and its rows are the writer's."""
+        read = self._reads.pop(number, None)
+        if read is None:
+            return None
+        self.finished += pages
+        self._deaths = 0 if pages else self._deaths
+        self._blameless_deaths = 0
+        self._let_go(read, number)
+        return self._finish_part(read.part.chunk)
+
+    def chunk_lost(self, number: int) -> tuple[UnitKey, list[tuple[int, int]]]:
+        """The images are gone: which pages must be rendered again."""
+        read = self._reads.pop(number)
+        self._let_go(read, number)
+        chunk = self._chunks[read.part.chunk]
+        pages = self._unstored(read.part)
+        lost = [chunk.pages[i] for i in pages]
+        self._finish_part(read.part.chunk)
+        return chunk.unit, lost
+
+    def lost(self, replica: str, cause: Cause, reads: Sequence[int], words: str) -> None:
+        """A replica is gone. After a crash what it held are suspects, otherwise it waits again.
+
+        Raises JobError when deaths say that the environment is at fault.
+        """
+        self._replicas.pop(replica, None)
+        if self._set_aside == replica:
+            self._set_aside = ""
+        held = [self._reads.pop(number) for number in reads if number in self._reads]
+        if cause is Cause.START:
+            self._failed_starts += 1
+            if self._failed_starts >= MAX_FAILED_STARTS:
+                raise JobError(
+                    f"the engine did not start, {self._failed_starts} times in a row. "
+                    f"Its last words:\n{words}"
+                )
+        for read in held:
+            if cause is not Cause.CRASH:
+                self._wait_again(read)
+            elif read.suspect is not None:
+                self._died_alone(read.suspect, words)
+            else:
+                self._accuse(read.part)
+        if cause is Cause.CRASH and held:
+            self._judge_environment(words)
+        elif cause is not Cause.START and held:
+            self._blameless_deaths += 1
+            if self._blameless_deaths >= MAX_BLAMELESS_DEATHS:
+                raise JobError(
+                    f"{self._blameless_deaths} replicas in a row were lost ({cause}) and no page was "
+                    f"finished in between. Last words:\n{words}"
+                )
+
+    def condemned(self, *, nothing_else_left: bool, finished_before: int) -> list[EngineKiller]:
+        """Pages now proven to kill their engine: others were finished since.
+
+        With nothing else left there is no such proof to wait for; then it is enough that any page of
+        the job was ever finished (``finished_before`` counts those of earlier runs).
+        """
+        proven = [s for s in self._unproven if self.finished > s.finished_before]
+        if nothing_else_left and not self._suspects and (self.finished or finished_before):
+            proven = list(self._unproven)
+        if not proven:
+            return []
+        self._unproven = [s for s in self._unproven if s not in proven]
+        self._condemned += len(proven)
+        killers = []
+        for suspect in proven:
+            chunk = self._chunks[suspect.chunk]
+            doc_index, page = chunk.pages[suspect.index]
+            last = " ".join(suspect.words.split())[-300:]
+            killers.append(EngineKiller(chunk.unit, doc_index, page, f"killed its engine: {last}"))
+            self._finish_part(suspect.chunk)
+        return killers
+
+    @property
+    def only_unproven_left(self) -> bool:
+        """Whether all that is left are pages waiting for proof."""
+        return bool(self._unproven) and not (self._ready or self._suspects or self._reads)
+
+    @property
+    def last_words(self) -> str:
+        return self._unproven[-1].words if self._unproven else ""
+
+    def _order_suspect(self) -> ReadOrder | None:
+        if not self._suspects:
+            self._set_aside = ""
+            return None
+        if not self._set_aside:
+            idle = [name for name, replica in self._replicas.items() if not replica.reads]
+            if not idle or (self._ready and len(self._replicas) > 1):
+                return None  # the replacement of the one that died will be set aside
+            self._set_aside = idle[0]
+        replica = self._replicas[self._set_aside]
+        if replica.reads:
+            return None
+        suspect = self._suspects.popleft()
+        part = _Part(suspect.chunk, (suspect.index,))
+        return self._read(self._set_aside, replica, part, suspect)
+
+    def _pick(self, node: str) -> _Part:
+        for place, part in enumerate(self._ready):
+            if self._chunks[part.chunk].node == node:
+                del self._ready[place]
+                return part
+        return self._ready.popleft()
+
+    def _read(self, name: str, replica: _Replica, part: _Part, suspect: _Suspect | None = None) -> ReadOrder:
+        self._next += 1
+        pages = part_pages(self._chunks[part.chunk], part.only)
+        self._reads[self._next] = _Read(name, part, pages, suspect)
+        replica.reads.add(self._next)
+        replica.pages += pages
+        return ReadOrder(name, self._next, self._chunks[part.chunk].handle, part.only)
+
+    def _let_go(self, read: _Read, number: int) -> None:
+        if replica := self._replicas.get(read.replica):
+            replica.reads.discard(number)
+            replica.pages -= read.pages
+
+    def _unstored(self, part: _Part) -> list[int]:
+        """Indexes of the part's pages that have no row."""
+        chunk = self._chunks[part.chunk]
+        indexes = list(part.only) if part.only is not None else list(range(len(chunk.pages)))
+        stored = self._stored(chunk.unit, [chunk.pages[i] for i in indexes])
+        return [i for i, there in zip(indexes, stored, strict=True) if not there]
+
+    def _wait_again(self, read: _Read) -> None:
+        if read.suspect is not None:
+            self._suspects.appendleft(read.suspect)
+        elif left := self._unstored(read.part):
+            self._ready.appendleft(_Part(read.part.chunk, tuple(left)))
+        else:
+            self._finish_part(read.part.chunk)
+
+    def _accuse(self, part: _Part) -> None:
+        left = self._unstored(part)
+        self._suspects.extend(_Suspect(part.chunk, index) for index in left)
+        chunk = self._chunks[part.chunk]
+        chunk.parts += len(left) - 1
+        self.outstanding[chunk.unit] += len(left) - 1
+        if not chunk.parts:
+            self._discard(part.chunk)
+
+    def _died_alone(self, suspect: _Suspect, words: str) -> None:
+        if not suspect.deaths:
+            suspect.finished_before = self.finished
+        suspect.deaths += 1
+        suspect.words = words
+        if suspect.deaths >= DEATHS_ALONE:
+            self._unproven.append(suspect)
+        else:
+            self._suspects.appendleft(suspect)
+
+    def _judge_environment(self, words: str) -> None:
+        self._deaths += 1
+        tail = f"no page was condemned. The engine's last words:\n{words}"
+        if not self.finished and self._deaths >= MAX_DEATHS_BEFORE_FIRST_PAGE:
+            raise JobError(f"{self._deaths} replicas died before any page was finished; {tail}")
+        if len(self._unproven) >= MAX_UNPROVEN:
+            raise JobError(
+                f"{len(self._unproven)} pages in a row killed their engine when read alone and none "
+                f"was finished in between: the environment is at fault, not the pages; {tail}"
+            )
+        if self._condemned > max(MIN_CONDEMNED, MAX_CONDEMNED_SHARE * self.finished):
+            raise JobError(
+                f"{self._condemned} pages killed their engine, {self.finished} were finished: the "
+                f"environment or the model is at fault. The engine's last words:\n{words}"
+            )
+
+    def _finish_part(self, number: int) -> UnitKey:
+        chunk = self._chunks[number]
+        chunk.parts -= 1
+        self.outstanding[chunk.unit] -= 1
+        if not chunk.parts:
+            self._discard(number)
+        return chunk.unit
+
+    def _discard(self, number: int) -> None:
+        self.image_bytes -= self._chunks.pop(number).image_bytes
+
+
+def part_pages(chunk: _Chunk, only: tuple[int, ...] | None) -> int:
+    """Pages of a part that keep an engine busy."""
+    return chunk.to_read if only is None else len(only)
+
+
+def spans_by_document(pages: Sequence[tuple[int, int]]) -> dict[int, list[PageSpan]]:
+    """``(document index, page)`` pairs as spans of one page each, by document."""
+    spans: dict[int, list[PageSpan]] = {}
+    for doc_index, page in pages:
+        spans.setdefault(doc_index, []).append(PageSpan(page, page))
+    return spans

@@ -1,0 +1,328 @@
+"""What is to be rendered, by whom, and how a page that kills its renderer is found and set aside."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections import Counter, deque
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from manifests.errors import JobError
+from manifests.fleet import Cause, UnitKey
+from manifests.pages import PageSpan, plan_pages, subtract_pages
+from manifests.work import DOCUMENT_PAGE, OpenedDocument, RenderCall, RenderItem, RenderReport
+
+MAX_CALL_PAGES = 64
+MAX_CALL_BYTES = 32 * 2**20
+MAX_CALL_S = 1.0
+MAX_CALL_DOCUMENTS = 16
+CALLS_PER_RENDERER = 2
+DEATHS_ALONE = 2
+MAX_DEATHS_WITHOUT_A_PAGE = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Unrenderable:
+    """A page that cannot be rendered, by the death of its renderer. ``page`` 0: it cannot be opened."""
+
+    unit: UnitKey
+    doc_index: int
+    page: int
+    page_count: int
+    reason: str
+
+
+@dataclass(slots=True)
+class _Job:
+    """An item on its way, ``alone`` when it is suspected of killing renderers."""
+
+    unit: UnitKey
+    item: RenderItem
+    alone: bool = False
+    deaths: int = 0
+
+
+@dataclass(slots=True)
+class _Call:
+    renderer: str
+    jobs: list[_Job]
+    pages: int
+    started: float
+
+
+@dataclass(slots=True)
+class _Renderer:
+    node: str
+    calls: list[int] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class RenderOrder:
+    """One call for one renderer."""
+
+    renderer: str
+    number: int
+    call: RenderCall
+
+
+@dataclass(frozen=True, slots=True)
+class Room:
+    """How much more may be in flight: pages and bytes, and pages per call."""
+
+    pages: int
+    bytes: int
+    call_pages: int
+
+
+class RenderQueue:
+    """Work for the renderers in order, with what each of them has been given."""
+
+    def __init__(self, page_timeout_s: float, open_timeout_s: float) -> None:
+        self._limits_s = (open_timeout_s, page_timeout_s)
+        self._jobs: deque[_Job] = deque()
+        self._suspects: deque[_Job] = deque()
+        self._renderers: dict[str, _Renderer] = {}
+        self._calls: dict[int, _Call] = {}
+        self._next = 0
+        self._page_bytes = 0.0
+        self._deaths_in_a_row = 0
+        self.outstanding: Counter[UnitKey] = Counter()
+        self.page_counts: dict[UnitKey, dict[int, int]] = {}
+
+    def __len__(self) -> int:
+        return len(self._jobs) + len(self._suspects)
+
+    @property
+    def pages_reserved(self) -> int:
+        return sum(call.pages for call in self._calls.values())
+
+    @property
+    def bytes_reserved(self) -> int:
+        per_page = self._page_bytes or MAX_CALL_BYTES
+        return int(sum(min(call.pages * per_page, MAX_CALL_BYTES) for call in self._calls.values()))
+
+    @property
+    def width(self) -> int:
+        """How many renderers are at work."""
+        return len(self._renderers)
+
+    def node_of(self, call: int) -> str:
+        renderer = self._renderers.get(self._calls[call].renderer)
+        return renderer.node if renderer else ""
+
+    def add(self, unit: UnitKey, items: Iterable[RenderItem], *, first: bool = False) -> None:
+        """Queue items; ``first`` puts them ahead of what waits."""
+        jobs = [_Job(unit, item) for item in items]
+        self.outstanding[unit] += len(jobs)
+        if first:
+            self._jobs.extendleft(reversed(jobs))
+        else:
+            self._jobs.extend(jobs)
+
+    def drop(self, unit: UnitKey) -> None:
+        """Forget a unit's waiting work; calls under way run out."""
+        self._jobs = deque(job for job in self._jobs if job.unit != unit)
+        self._suspects = deque(job for job in self._suspects if job.unit != unit)
+        self.page_counts.pop(unit, None)
+        self.outstanding[unit] = sum(job.unit == unit for call in self._calls.values() for job in call.jobs)
+
+    def forget(self, unit: UnitKey) -> None:
+        """The unit is sealed: nothing of it is outstanding any more."""
+        self.page_counts.pop(unit, None)
+        del self.outstanding[unit]
+
+    def renderer_up(self, renderer: str, node: str) -> None:
+        self._renderers[renderer] = _Renderer(node)
+
+    def orders(self, room: Room, nodes: set[str]) -> list[RenderOrder]:
+        """What to render next. A chunk made on a node without a replica travels as JPEG."""
+        orders: list[RenderOrder] = []
+        pages, free_bytes = room.pages, room.bytes
+        for depth in range(CALLS_PER_RENDERER):
+            for name, renderer in self._renderers.items():
+                if len(renderer.calls) > depth or not len(self):
+                    continue
+                idle = not self._calls
+                if not idle and (pages <= 0 or free_bytes <= 0):
+                    return orders
+                call = self._make_call(name, renderer, room.call_pages)
+                if call is None:
+                    continue
+                self._next += 1
+                self._calls[self._next] = call
+                renderer.calls.append(self._next)
+                encode = bool(nodes) and renderer.node not in nodes
+                orders.append(self._order(self._next, call, encode))
+                pages -= call.pages
+                free_bytes -= int(min(call.pages * (self._page_bytes or 0), MAX_CALL_BYTES))
+        return orders
+
+    def done(self, number: int, report: RenderReport) -> UnitKey:
+        """Take a call's answer: what it did not reach goes back in line. Returns its unit."""
+        call = self._calls.pop(number)
+        renderer = self._renderers.get(call.renderer)
+        if renderer:
+            renderer.calls.remove(number)
+        self._deaths_in_a_row = 0
+        covered: dict[int, list[int]] = {}
+        pages = 0
+        for doc_index, span in report.covered:
+            covered.setdefault(doc_index, []).extend(span)
+            pages += len(span)
+        if pages:
+            mean = report.image_bytes / pages
+            self._page_bytes = mean if not self._page_bytes else 0.8 * self._page_bytes + 0.2 * mean
+        opened = {document.doc_index: document for document in report.opened}
+        unit = call.jobs[0].unit
+        counts = self.page_counts.setdefault(unit, {})
+        counts.update({i: document.page_count for i, document in opened.items()})
+        left = [
+            again
+            for job in call.jobs
+            if (again := self._rest(job, opened.get(job.item.doc_index), covered)) is not None
+        ]
+        self._put_back(left)
+        self.outstanding[unit] += len(left) - len(call.jobs)
+        return unit
+
+    def lost(self, renderer: str, cause: Cause, calls: tuple[int, ...], words: str) -> list[Unrenderable]:
+        """A renderer is gone. What it was working on is rendered page by page; what waited behind
+        it goes back in line. Returns what has now killed its renderer alone."""
+        self._renderers.pop(renderer, None)
+        condemned: list[Unrenderable] = []
+        for place, number in enumerate(calls):
+            call = self._calls.pop(number)
+            if place == 0 and cause is Cause.CRASH:
+                condemned += self._suspect(call)
+            else:
+                self._put_back(call.jobs)
+        if cause in (Cause.CRASH, Cause.START):
+            self._deaths_in_a_row += 1
+            if self._deaths_in_a_row >= MAX_DEATHS_WITHOUT_A_PAGE and not condemned:
+                raise JobError(
+                    f"{self._deaths_in_a_row} renderers died in a row without rendering a page; "
+                    f"the environment is at fault, no page was condemned. Last words:\n{words}"
+                )
+        return condemned
+
+    def _rest(self, job: _Job, opened: OpenedDocument | None, covered: dict[int, list[int]]) -> _Job | None:
+        item = job.item
+        pages = covered.get(item.doc_index, [])
+        if DOCUMENT_PAGE in pages or (opened is not None and opened.error):
+            return None
+        spans = item.spans
+        if not spans:
+            if opened is None:
+                return job
+            spans = _wanted(item, opened.page_count)
+        spans = subtract_pages(spans, pages)
+        if not spans:
+            return None
+        # A suspect that was only opened goes on alone; one that rendered its page is cleared.
+        alone = job.alone and not pages
+        return _Job(job.unit, RenderItem(item.doc_index, item.document, spans), alone)
+
+    def _put_back(self, jobs: list[_Job]) -> None:
+        for job in reversed(jobs):
+            (self._suspects if job.alone else self._jobs).appendleft(job)
+
+    def _make_call(self, name: str, renderer: _Renderer, call_pages: int) -> _Call | None:
+        now = time.monotonic()
+        if self._suspects:
+            if not renderer.calls:
+                return _Call(name, [self._suspects.popleft()], 1, now)
+            return None  # keep this renderer's next place free for a suspect
+        if not self._jobs:
+            return None
+        limit = min(call_pages, MAX_CALL_PAGES)
+        if self._page_bytes:
+            limit = max(1, min(limit, int(MAX_CALL_BYTES / self._page_bytes)))
+        share = math.ceil(len(self._jobs) / max(1, CALLS_PER_RENDERER * len(self._renderers)))
+        jobs: list[_Job] = []
+        pages = 0
+        while self._jobs and pages < limit and len(jobs) < min(MAX_CALL_DOCUMENTS, share):
+            if jobs and self._jobs[0].unit != jobs[0].unit:
+                break
+            job = self._jobs.popleft()
+            taken = self._take(job, limit - pages)
+            jobs.append(taken)
+            pages += sum(map(len, taken.item.spans)) or 1
+        return _Call(name, jobs, limit if any(not job.item.spans for job in jobs) else pages, now)
+
+    def _take(self, job: _Job, pages: int) -> _Job:
+        """The first ``pages`` pages of a job; the rest stays first in line for another renderer."""
+        taken: list[PageSpan] = []
+        spans = list(job.item.spans)
+        while spans and pages > 0:
+            span = spans.pop(0)
+            if len(span) > pages:
+                spans.insert(0, PageSpan(span.first + pages, span.last))
+                span = PageSpan(span.first, span.first + pages - 1)
+            taken.append(span)
+            pages -= len(span)
+        if not spans:
+            return job
+        item = job.item
+        self.outstanding[job.unit] += 1
+        self._jobs.appendleft(_Job(job.unit, RenderItem(item.doc_index, item.document, tuple(spans))))
+        return _Job(job.unit, RenderItem(item.doc_index, item.document, tuple(taken)))
+
+    def _order(self, number: int, call: _Call, encode: bool) -> RenderOrder:
+        unit_id, generation = call.jobs[0].unit
+        opening = call.jobs[0].alone and not call.jobs[0].item.spans
+        return RenderOrder(
+            call.renderer,
+            number,
+            RenderCall(
+                unit_id=unit_id,
+                generation=generation,
+                items=tuple(job.item for job in call.jobs),
+                max_pages=0 if opening else call.pages,
+                max_bytes=MAX_CALL_BYTES,
+                max_s=MAX_CALL_S,
+                encode=encode,
+            ),
+        )
+
+    def _suspect(self, call: _Call) -> list[Unrenderable]:
+        if not call.jobs[0].alone:
+            singles = [single for job in call.jobs for single in _singles(job)]
+            self._suspects.extend(singles)
+            self.outstanding[call.jobs[0].unit] += len(singles) - len(call.jobs)
+            return []
+        job = call.jobs[0]
+        job.deaths += 1
+        limit_s = self._limits_s[1 if job.item.spans else 0]
+        took_s = time.monotonic() - call.started
+        timed_out = took_s >= 0.95 * limit_s
+        if not timed_out and job.deaths < DEATHS_ALONE:
+            self._suspects.appendleft(job)
+            return []
+        self._deaths_in_a_row = 0
+        what = "rendering the page" if job.item.spans else "opening the document"
+        reason = (
+            f"{what} took longer than {limit_s:g} s" if timed_out else f"{what} crashed the renderer twice"
+        )
+        page = job.item.spans[0].first if job.item.spans else DOCUMENT_PAGE
+        self.outstanding[job.unit] -= 1
+        if rest := subtract_pages(job.item.spans, [page]):
+            self.add(job.unit, [RenderItem(job.item.doc_index, job.item.document, rest)], first=True)
+        count = self.page_counts.get(job.unit, {}).get(job.item.doc_index, 0)
+        return [Unrenderable(job.unit, job.item.doc_index, page, count, reason)]
+
+
+def _wanted(item: RenderItem, page_count: int) -> tuple[PageSpan, ...]:
+    return plan_pages(item.document.pages, item.document.max_pages, page_count).read
+
+
+def _singles(job: _Job) -> list[_Job]:
+    """One suspect per page; a document of unknown length is first only opened."""
+    item = job.item
+    if not item.spans:
+        return [_Job(job.unit, item, alone=True)]
+    return [
+        _Job(job.unit, RenderItem(item.doc_index, item.document, (PageSpan(page, page),)), alone=True)
+        for span in item.spans
+        for page in span
+    ]

@@ -1,0 +1,165 @@
+"""What manifests name, read for ``verify`` without the code that plans jobs."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import posixpath
+import re
+from array import array
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from hashlib import blake2b
+from itertools import zip_longest
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote_to_bytes
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from jobs.verify_format import Hashes, contains, hash64, hashes, merged_spans
+from manifests.errors import InputError, ManifestError
+
+MAX_ID_BYTES = 1024
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+_LINES = {".jsonl": "jsonl", ".ndjson": "jsonl", ".csv": "csv", ".parquet": "parquet"}
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One row of a manifest: the document it names and the pages it asks for."""
+
+    doc_id: str
+    pages: str
+    place: str
+
+
+class Named:
+    """All documents of all manifests, in 16 bytes each."""
+
+    def __init__(self, manifests: Sequence[str]) -> None:
+        ids, pages = array("Q"), array("Q")
+        for entry in entries(manifests):
+            ids.append(hash64(entry.doc_id))
+            pages.append(_selection(entry.pages))
+        order = np.argsort(np.frombuffer(ids, dtype=np.uint64), kind="stable")
+        self._ids: Hashes = np.frombuffer(ids, dtype=np.uint64)[order]
+        self._pages: Hashes = np.frombuffer(pages, dtype=np.uint64)[order]
+
+    def names(self, doc_ids: Iterable[str]) -> list[bool]:
+        """Whether some manifest names each document."""
+        return [bool(found) for found in contains(self._ids, hashes(doc_ids))]
+
+    def asks_otherwise(self, doc_id: str, pages: str) -> bool:
+        """Whether a manifest selects other pages of the document than ``pages``."""
+        first = int(np.searchsorted(self._ids, np.uint64(hash64(doc_id))))
+        if first >= len(self._ids) or int(self._ids[first]) != hash64(doc_id):
+            return False
+        return int(self._pages[first]) not in (_selection(""), _selection(pages))
+
+
+def _selection(pages: str) -> int:
+    return hash64(repr(merged_spans(pages)))
+
+
+def entries(manifests: Sequence[str]) -> Iterator[Entry]:
+    """Every row, streamed. Raises InputError for what is no manifest, ManifestError for a bad row."""
+    for manifest in manifests:
+        path = Path(manifest)
+        folder = path.absolute().parent
+        for place, row in _rows(path):
+            yield _entry(place, row, folder)
+
+
+def _rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    if not path.is_file():
+        raise InputError(f"{str(path)!r}: no such manifest: it must be a local JSONL, CSV or Parquet file")
+    form = _LINES.get(path.suffix.lower())
+    if form is None:
+        raise InputError(f"{str(path)!r}: a manifest's extension must be one of {', '.join(_LINES)}")
+    try:
+        yield from {"jsonl": _json_rows, "csv": _csv_rows, "parquet": _parquet_rows}[form](path)
+    except (OSError, UnicodeDecodeError, csv.Error, pa.ArrowException) as error:
+        raise ManifestError(f"{path}: cannot be read: {error}") from error
+
+
+def _json_rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    with path.open(encoding="utf-8-sig", newline="\n") as file:
+        for number, line in enumerate(file, start=1):
+            if not line.strip():
+                continue
+            try:
+                row = json.loads(line)
+            except ValueError as error:
+                raise ManifestError(f"{path}:{number}: json: {error}") from error
+            if not isinstance(row, dict):
+                raise ManifestError(f"{path}:{number}: json: must be an object")
+            yield f"{path}:{number}", row
+
+
+def _csv_rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        reader = csv.reader(file)
+        filled = (cells for cells in reader if any(cells))
+        header = [cell.strip() for cell in next(filled, [])]
+        for cells in filled:
+            yield f"{path}:{reader.line_num}", dict(zip_longest(header, cells[: len(header)], fillvalue=""))
+
+
+def _parquet_rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    with pq.ParquetFile(str(path)) as file:
+        wanted = [name for name in ("id", "uri", "pages") if name in file.schema_arrow.names]
+        number = 0
+        for batch in file.iter_batches(batch_size=4096, columns=wanted):
+            for row in batch.to_pylist():
+                number += 1
+                yield f"{path}:row {number}", row
+
+
+def _entry(place: str, row: dict[str, Any], folder: Path) -> Entry:
+    """Raises ManifestError for a row that names no document, or pages that are no selection."""
+    uri, pages = _text(row.get("uri")), _text(row.get("pages"))
+    doc_id = _text(row.get("id")) or (default_id(uri, folder) if uri else "")
+    if not doc_id:
+        raise ManifestError(f"{place}: uri: must be given: a path or an s3:// address")
+    try:
+        merged_spans(pages)
+    except ValueError:
+        raise ManifestError(f"{place}: pages: must be like 1-10,15, got {pages!r:.80}") from None
+    return Entry(doc_id, pages, place)
+
+
+def _text(value: Any) -> str:
+    """A cell as text; empty cells of every format are ``""``."""
+    return "" if value is None or (isinstance(value, float) and value != value) else str(value)
+
+
+def default_id(uri: str, folder: Path) -> str:
+    """The id of a row without one: the path relative to the manifest's folder, or the bucket and key.
+
+    An absolute path outside that folder is taken from the root of the file system.
+    """
+    if uri.startswith("s3://"):
+        return _storable(uri.removeprefix("s3://"))
+    if uri.startswith("file://"):
+        uri = os.fsdecode(unquote_to_bytes(uri.removeprefix("file://")))
+    path = posixpath.normpath(uri)
+    below = f"{str(folder).rstrip('/')}/"
+    return _storable(path.removeprefix(below) if path.startswith(below) else path.lstrip("/"))
+
+
+def _storable(path: str) -> str:
+    """The path, unless it holds control characters or bytes that are not UTF-8, or is too long.
+
+    Those are replaced or cut, and ``~`` with 8 digits of the path's hash stands before the extension.
+    """
+    raw = path.encode("utf-8", "surrogateescape")
+    text = _CONTROL.sub("\ufffd", raw.decode("utf-8", "replace"))
+    if text == path and len(raw) <= MAX_ID_BYTES:
+        return path
+    stem, extension = posixpath.splitext(text)
+    ending = f"~{blake2b(raw, digest_size=4).hexdigest()}{extension[:16]}".encode()
+    return stem.encode()[: MAX_ID_BYTES - len(ending)].decode("utf-8", "ignore") + ending.decode()

@@ -1,0 +1,187 @@
+"""The rows of one sealed unit held against each other and against its footer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from jobs.verify_format import (
+    BEYOND,
+    BLANK_TEXT,
+    STATUSES,
+    Footer,
+    Integers,
+    SealedDocument,
+    page_list,
+    wanted_pages,
+)
+from jobs.verify_report import Finding, Findings, Kind
+from jobs.verify_rows import Rows
+
+
+@dataclass(frozen=True, slots=True)
+class Unit:
+    """A sealed file and where what is wrong with it is told."""
+
+    where: str
+    footer: Footer
+    rows: Rows
+    findings: Findings
+
+
+def check_rows(unit: Unit) -> None:
+    """Every page that is wanted once, nothing else, and each row true to itself and to the footer."""
+    _check_footer(unit)
+    _check_each_row(unit)
+    codes = {doc_id: code for code, doc_id in enumerate(unit.rows.documents.values)}
+    seen: set[str] = set()
+    for sealed in unit.footer.documents:
+        if sealed.doc_id in seen:
+            unit.findings.add(Finding(Kind.FOOTER, "stands twice in the footer", unit.where, sealed.doc_id))
+            continue
+        seen.add(sealed.doc_id)
+        code = codes.get(sealed.doc_id)
+        _check_document(unit, sealed, np.empty(0, np.int64) if code is None else unit.rows.of(code))
+    for doc_id, code in codes.items():
+        if doc_id not in seen:
+            what = "rows of a document that is not in the footer"
+            _tell(unit, Kind.ORPHAN, what, unit.rows.of(code))
+
+
+def _tell(unit: Unit, kind: Kind, what: str, indexes: Integers) -> None:
+    """One finding for each document among these rows, with its pages."""
+    if not len(indexes):
+        return
+    documents = unit.rows.documents
+    ordered = indexes[np.argsort(documents.codes[indexes], kind="stable")]
+    breaks = np.flatnonzero(np.diff(documents.codes[ordered])) + 1
+    for group in np.split(ordered, breaks):
+        doc_id = documents.values[documents.codes[group[0]]]
+        pages = page_list(np.unique(unit.rows.pages[group]))
+        unit.findings.add(Finding(kind, what, unit.where, doc_id, pages), len(group))
+
+
+def _check_footer(unit: Unit) -> None:
+    """The name, the totals and the generation that the footer claims."""
+
+    def disagree(what: str) -> None:
+        unit.findings.add(Finding(Kind.FOOTER, what, unit.where))
+
+    footer, rows = unit.footer, unit.rows
+    if unit.where != f"pages/{footer.unit_id}.parquet":
+        disagree(f"its footer is that of unit {footer.unit_id}")
+    counted = rows.statuses.counts()
+    for status in sorted({*counted, *footer.counts}):
+        claimed = footer.counts.get(status, 0)
+        if counted[status] != claimed:
+            disagree(f"its footer counts {claimed:,} {status} rows, there are {counted[status]:,}")
+    unopened = {rows.documents.values[code] for code in rows.documents.codes[rows.pages == 0]}
+    cut = sum(
+        wanted_pages(sealed.pages, sealed.max_pages, sealed.page_count).cut
+        for sealed in footer.documents
+        if sealed.max_pages and sealed.page_count and sealed.doc_id not in unopened
+    )
+    if cut != footer.cut_pages:
+        disagree(f"its footer counts {footer.cut_pages:,} pages cut by max_pages, there are {cut:,}")
+    later = np.flatnonzero(rows.generations > footer.generation)
+    _tell(unit, Kind.FOOTER, f"rows of a later generation than the file's, {footer.generation}", later)
+
+
+def _check_each_row(unit: Unit) -> None:
+    """What must hold of a row whatever its document is."""
+    rows = unit.rows
+    read = rows.statuses.among("ok", "blank")
+    known = rows.statuses.among(*STATUSES)
+    blank = rows.statuses.among("blank")
+    rules = [
+        (~rows.has_key, "doc_id, page, variant or status is null"),
+        (rows.has_key & ~known, f"status must be one of {', '.join(STATUSES)}"),
+        (known & ~read & ~rows.has_reason, "gives no reason for its status"),
+        (blank & ~rows.has_blank_text, f"is blank but its text is not {BLANK_TEXT}"),
+        ((rows.pages == 0) & read, "page 0 is a document that could not be opened: cannot be ok or blank"),
+    ]
+    for broken, what in rules:
+        _tell(unit, Kind.INVALID, what, np.flatnonzero(broken))
+
+
+def _check_document(unit: Unit, sealed: SealedDocument, indexes: Integers) -> None:
+    """Each wanted page of one document has one row in each of its variants, and no other page has."""
+
+    def add(kind: Kind, what: str, pages: str = "", count: int = 1) -> None:
+        unit.findings.add(Finding(kind, what, unit.where, sealed.doc_id, pages), count)
+
+    rows = unit.rows
+    pages = rows.pages[indexes]
+    stale = [
+        value
+        for code in np.unique(rows.versions.codes[indexes])
+        if (value := rows.versions.values[code]) not in ("", sealed.version)
+    ]
+    if stale:
+        add(Kind.CHANGED, f"rows were read from source version {stale[0]}, the footer says {sealed.version}")
+    if (pages == 0).any():
+        if len(pages) > 1:
+            others = page_list(np.unique(pages))
+            add(
+                Kind.DOUBLED, "page 0 stands for the whole document and must be alone", others, len(pages) - 1
+            )
+        return
+    if not sealed.page_count:
+        if not len(pages):
+            add(Kind.MISSING, "has no row", "0")
+        else:
+            add(
+                Kind.ORPHAN,
+                "rows of a document without a page count",
+                page_list(np.unique(pages)),
+                len(pages),
+            )
+        return
+    other_counts = indexes[~np.isin(rows.page_counts[indexes], [0, sealed.page_count])]
+    _tell(unit, Kind.FOOTER, f"page_count differs from the footer's, {sealed.page_count}", other_counts)
+    wanted = wanted_pages(sealed.pages, sealed.max_pages, sealed.page_count)
+    for mine in _by_variant(rows, indexes):
+        _check_pages(unit, sealed, np.concatenate([wanted.inside, wanted.beyond]), mine)
+    past = pages > sealed.page_count
+    skipped = rows.statuses.among("skipped", at=indexes) & rows.is_beyond[indexes]
+    _tell(
+        unit,
+        Kind.INVALID,
+        f"must be skipped as {BEYOND!r}: the document ends before",
+        indexes[past & ~skipped],
+    )
+    _tell(
+        unit, Kind.INVALID, f"is skipped as {BEYOND!r} but lies inside the document", indexes[skipped & ~past]
+    )
+
+
+def _by_variant(rows: Rows, indexes: Integers) -> Iterator[Integers]:
+    """A document's rows by variant; once, empty, for a document without rows."""
+    variants = rows.variants.codes[indexes]
+    for code in np.unique(variants):
+        yield indexes[variants == code]
+    if not len(indexes):
+        yield indexes
+
+
+def _check_pages(unit: Unit, sealed: SealedDocument, wanted: Integers, indexes: Integers) -> None:
+    found, times = np.unique(unit.rows.pages[indexes], return_counts=True)
+    missing = np.setdiff1d(wanted, found, assume_unique=True)
+    if len(missing):
+        what = "has no row" if len(indexes) else "has no row, nor has any page of the document"
+        finding = Finding(Kind.MISSING, what, unit.where, sealed.doc_id, page_list(missing))
+        unit.findings.add(finding, len(missing))
+    for kind, what, pages, count in (
+        (Kind.DOUBLED, "has more than one row", found[times > 1], int((times - 1).sum())),
+        (
+            Kind.ORPHAN,
+            "has a row, but nobody asked for it",
+            unwanted := np.setdiff1d(found, wanted),
+            len(unwanted),
+        ),
+    ):
+        if len(pages):
+            finding = Finding(kind, what, unit.where, sealed.doc_id, page_list(pages))
+            unit.findings.add(finding, count)

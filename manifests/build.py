@@ -1,0 +1,212 @@
+"""Write what was found in folders, globs and prefixes as a manifest, to read, edit and share."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import chain, islice
+from pathlib import Path
+from typing import IO, Any
+from uuid import uuid4
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from manifests.documents import Document, local_path
+from manifests.errors import DocumentError, ManifestError
+from manifests.inputs import InputSet
+from manifests.reader import BATCH_ROWS, FORMATS, shown
+from manifests.sources import SourceStat
+
+COLUMNS = ("id", "uri", "size", "version", "pages", "prompt", "sha256", "page_count", "error")
+
+
+@dataclass(frozen=True, slots=True)
+class BuiltManifest:
+    """What a manifest holds: its rows, and those of them whose document could not be read."""
+
+    documents: int
+    errors: int
+
+
+def build_manifest(
+    inputs: InputSet,
+    output: Path,
+    *,
+    page_counts: bool = False,
+    hashes: bool = False,
+    stat_remote: Callable[[str], SourceStat] | None = None,
+    count_pages: Callable[[Document], int] | None = None,
+) -> BuiltManifest:
+    """List the documents in ``output``: JSONL, CSV or Parquet by its extension, whole or not at all.
+
+    Read back, the manifest gives the same documents in the same order: same id, size and version.
+    With ``hashes`` the version of local files is their SHA-256 instead of size and time; remote
+    documents are not fetched for it. A file below the manifest's folder is named relative to it, so
+    that the folder can be moved; any other, and a name that is not UTF-8, by its absolute uri.
+    A document that cannot be read is listed with an ``error``. ``count_pages`` and ``stat_remote``
+    (for ``s3://`` rows without a version) raise DocumentError. Raises ManifestError if nothing can
+    be written there or there is nothing to list.
+    """
+    if page_counts and count_pages is None:
+        raise ValueError("page_counts needs count_pages")
+    form = FORMATS.get(output.suffix.lower())
+    if form is None:
+        raise ManifestError(f"{shown(output)}: a manifest's extension must be one of {', '.join(FORMATS)}")
+    describe = _Describer(
+        folder=output.absolute().parent,
+        count_pages=count_pages if page_counts else None,
+        stat_remote=stat_remote,
+        hashes=hashes,
+    )
+    rows = _Counted(map(describe.row, inputs))
+    numbers = {"size", "page_count"} if page_counts else {"size"}
+    _write_whole(output, lambda file: _write_rows(file, form, rows, inputs, numbers))
+    return BuiltManifest(rows.documents, rows.errors)
+
+
+class _Counted:
+    """Rows on their way to the file, counted as they pass."""
+
+    def __init__(self, rows: Iterable[dict[str, Any]]) -> None:
+        self.documents = 0
+        self.errors = 0
+        self._rows = rows
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        for row in self._rows:
+            self.documents += 1
+            self.errors += "error" in row
+            yield row
+
+
+@dataclass(frozen=True, slots=True)
+class _Describer:
+    """How a document becomes a row; ``folder`` is the manifest's."""
+
+    folder: Path
+    count_pages: Callable[[Document], int] | None
+    stat_remote: Callable[[str], SourceStat] | None
+    hashes: bool
+
+    def row(self, document: Document) -> dict[str, Any]:
+        """The row's columns, empty ones left out. Columns of an earlier manifest are kept."""
+        row: dict[str, Any] = json.loads(document.metadata or "{}")
+        row.pop("error", None)
+        if self.count_pages:
+            row.pop("page_count", None)
+        row |= {
+            "id": document.doc_id,
+            "uri": self._uri(document.uri),
+            "size": document.size,
+            "version": document.version,
+            "pages": document.pages,
+            "prompt": document.prompt,
+            "sha256": document.sha256,
+        }
+        try:
+            row |= self._looked_up(document)
+        except (DocumentError, OSError) as error:
+            row["error"] = _reason(error)
+        return {name: value for name, value in row.items() if value != ""}
+
+    def _uri(self, uri: str) -> str:
+        path = Path(uri)
+        below = path.is_absolute() and ".." not in path.parts and path.is_relative_to(self.folder)
+        return str(path.relative_to(self.folder)) if below else uri
+
+    def _looked_up(self, document: Document) -> dict[str, Any]:
+        """Columns that are known only by opening the source. Raises OSError or DocumentError."""
+        found: dict[str, Any] = {}
+        if document.uri.startswith("s3://"):
+            if not document.version and self.stat_remote:
+                remote = self.stat_remote(document.uri)
+                found |= {"size": remote.size, "version": remote.version}
+        else:
+            with local_path(document.uri).open("rb") as file:
+                if self.hashes and not document.sha256:
+                    found["sha256"] = hashlib.file_digest(file, "sha256").hexdigest()
+        if self.count_pages:
+            found["page_count"] = self.count_pages(document)
+        return found
+
+
+def _reason(error: Exception) -> str:
+    return (error.strerror or "cannot be read") if isinstance(error, OSError) else str(error)
+
+
+def _write_whole(output: Path, write: Callable[[IO[bytes]], None]) -> None:
+    """Write beside the target under a hidden name, make it durable, and only then give it its name."""
+    temporary = output.with_name(f".{uuid4().hex}.tmp")
+    try:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with temporary.open("xb") as file:
+                write(file)
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(output)
+        finally:
+            temporary.unlink(missing_ok=True)
+    except OSError as error:
+        raise ManifestError(f"{shown(output)}: cannot be written: {error.strerror or error}") from error
+
+
+def _write_rows(
+    file: IO[bytes], form: str, rows: Iterable[dict[str, Any]], inputs: InputSet, numbers: set[str]
+) -> None:
+    remaining = iter(rows)
+    first = list(islice(remaining, 1))
+    if not first:
+        raise ManifestError("no document to list: a manifest names at least one")
+    rows = chain(first, remaining)
+    if form == "jsonl":
+        file.writelines(json.dumps(row, ensure_ascii=False).encode() + b"\n" for row in rows)
+        return
+    columns = [*COLUMNS, *_extra_columns(inputs)]
+    if form == "csv":
+        file.writelines(_csv_lines(columns, rows))
+    else:
+        _write_parquet(file, columns, rows, numbers)
+
+
+def _extra_columns(inputs: InputSet) -> list[str]:
+    """Columns of earlier manifests, sorted. CSV and Parquet must know them before the first row."""
+    names = {name for document in inputs if document.metadata for name in json.loads(document.metadata)}
+    return sorted(names - set(COLUMNS))
+
+
+class _Echo:
+    """A file for ``csv.writer`` whose ``write`` returns the line instead of keeping it."""
+
+    def write(self, line: str) -> str:
+        return line
+
+
+def _csv_lines(columns: Sequence[str], rows: Iterable[dict[str, Any]]) -> Iterator[bytes]:
+    writer = csv.writer(_Echo())
+    for cells in chain([columns], ([row.get(name, "") for name in columns] for row in rows)):
+        yield str(writer.writerow(cells)).encode()
+
+
+def _write_parquet(
+    file: IO[bytes], columns: Sequence[str], rows: Iterable[dict[str, Any]], numbers: set[str]
+) -> None:
+    """``numbers`` as int64, everything else as text: an earlier manifest's columns may hold anything."""
+    schema = pa.schema([(name, pa.int64() if name in numbers else pa.string()) for name in columns])
+    remaining = iter(rows)
+    with pq.ParquetWriter(file, schema) as writer:
+        while batch := list(islice(remaining, BATCH_ROWS)):
+            arrays = [
+                pa.array([_cell(row.get(field.name), field.name in numbers) for row in batch], field.type)
+                for field in schema
+            ]
+            writer.write_batch(pa.RecordBatch.from_arrays(arrays, schema=schema))
+
+
+def _cell(value: Any, is_number: bool) -> Any:
+    return value if value is None or is_number else str(value)
