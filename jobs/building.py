@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from actors.render.renderer import count_pages
+from actors.render.renderer import Renderer
 from actors.sources import SourceCache
 from aws.s3_source import S3Source, list_documents
 from jobs.config import JobConfig
 from manifests.build import build_manifest
 from manifests.documents import Document
+from manifests.errors import DocumentError
 from manifests.inputs import expand_inputs
+from manifests.work import RenderCall, RenderItem
 
 
 def build_manifest_file(
@@ -22,8 +24,14 @@ def build_manifest_file(
     source = S3Source(config.s3)
     sources = SourceCache(config.render.cache_dir, config.render.cache_bytes, {"s3": source})
 
+    renderer = Renderer(config.render, sources, hard_limits=False)
+
     def count(document: Document) -> int:
-        return count_pages(document, config.render, sources)
+        opening = RenderCall("", 1, (RenderItem(0, document),), max_pages=0, max_bytes=1, max_s=1.0)
+        opened = renderer.render(opening)[0].opened[0]
+        if opened.error:
+            raise DocumentError(opened.error)
+        return opened.page_count
 
     built = build_manifest(
         found,
@@ -37,4 +45,3 @@ def build_manifest_file(
     if built.errors:
         lines.append(f"{built.errors} documents cannot be read: see the column 'error'")
     return "\n".join([*lines, f"{built.documents:,} documents in {output}"])
-

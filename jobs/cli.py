@@ -44,9 +44,7 @@ SingleProcess = Annotated[
 Endpoint = Annotated[str | None, typer.Option("--s3-endpoint-url", help="S3-compatible server.")]
 Profile = Annotated[str | None, typer.Option("--s3-profile", help="AWS profile.")]
 Region = Annotated[str | None, typer.Option("--s3-region", help="AWS region.")]
-Password = Annotated[
-    str | None, typer.Option(help="For encrypted PDFs, after the empty password was tried.")
-]
+Password = Annotated[str | None, typer.Option(help="For encrypted PDFs, after the empty password was tried.")]
 
 OCR_EPILOG = """Examples:
 
@@ -274,6 +272,8 @@ def _exit_with(work: Callable[[], int]) -> None:
     except KeyboardInterrupt:
         say("interrupted: run the same command again to go on")
         status = 130
+    if status == 130:
+        os._exit(status)  # an engine's thread may still be busy with a page for a while
     raise typer.Exit(status)
 
 

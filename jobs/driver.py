@@ -122,12 +122,11 @@ class Driver:
 
         Raises Stopped, JobError, StoreError; what is finished by then is the writer's.
         """
-        exhausted = False
         while True:
             if stop_asked():
                 raise Stopped("stopped")
             self._check_time()
-            exhausted = exhausted or self._open_units(plans, is_done)
+            exhausted = self._open_units(plans, is_done)
             self._give_orders()
             self._settle(nothing_else=exhausted and not self._elsewhere)
             if exhausted and not self._units and not self._elsewhere:
@@ -178,7 +177,7 @@ class Driver:
         if is_done(plan):
             self._claims.release(plan.unit_id)
             self.progress.units_sealed += 1
-            self.progress.documents_sealed += len(plan.documents)
+            self.progress.documents_sealed += len(plan.wanted_indexes())
             return
         self._units[(plan.unit_id, plan.generation)] = _Unit(plan)
         self._fleet.open_unit(plan)
@@ -234,7 +233,7 @@ class Driver:
             self.reading.outstanding.pop(event.unit, None)
             self._claims.release(event.unit[0])
             self.progress.units_sealed += 1
-            self.progress.documents_sealed += len(unit.plan.documents)
+            self.progress.documents_sealed += len(unit.plan.wanted_indexes())
             self.progress.cut_pages += event.report.cut_pages
             return
         unit.sealing = False

@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import uuid4
 
+from actors.page_reader import LINGER_S
 from aws.s3_source import list_documents
 from jobs.config import JobConfig
 from jobs.driver import Driver, DriverConfig, Stopped
@@ -32,7 +33,8 @@ from manifests.units import UnitPlan
 EXIT_OK = 0
 EXIT_FAILED_PAGES = 3
 EXIT_INTERRUPTED = 130
-FLUSH_WITHIN_S = 1.5
+FLUSH_WITHIN_S = 1.2
+LOG_FLUSH_WITHIN_S = 30.0
 PLANNING = "planning"
 PLANNING_POLL_S = 0.5
 
@@ -78,7 +80,7 @@ def retry_failed(output: str, config: JobConfig | None, options: RunOptions, say
     if stored is None:
         raise InputError(f"{output} holds no pagefleet job: nothing to retry")
     job = JobFile(config or stored.config, stored.inputs, stored.fingerprint)
-    return _Run(store, job, output, options, say).carry_out(lambda: plan_retry(store), None)
+    return _Run(store, job, output, options, say).carry_out(lambda: plan_retry(store, job.fingerprint), None)
 
 
 class _Run:
@@ -142,12 +144,14 @@ class _Run:
             fleet.start()
             driver.run(plans, self._is_done, stop_asked.is_set)
             log.record(driver)
+            fleet.flush(LOG_FLUSH_WITHIN_S)
         except (Stopped, KeyboardInterrupt) as stopped:
+            time.sleep(LINGER_S)  # what finished a moment ago is still on its way to the writer
             fleet.flush(FLUSH_WITHIN_S)
             claims.release_all()
             why = str(stopped) or "interrupted"
             self._say(
-                f"{why}: {driver.progress.pages:,} pages of this run are stored in {self._output}; "
+                f"{why}; what was finished ({driver.progress.pages:,} pages or more) is stored in {self._output}; "
                 f"run {self._options.resume_command} again to go on"
             )
             return Outcome(EXIT_INTERRUPTED, {})

@@ -286,11 +286,12 @@ def _apart(document: Document, taken: set[str]) -> Document:
     return replace(document, markdown=f"{document.markdown}.{suffix}")
 
 
-def plan_retry(store: Store) -> Plan:
+def plan_retry(store: Store, fingerprint: str) -> Plan:
     """Plan the next generation of every unit with failed pages: those pages, nothing else.
 
     A retry that was killed goes on: while a generation is under way, only units older than it are
-    taken, so that no page is retried twice by what the user meant as one retry.
+    taken, so that no page is retried twice by what the user meant as one retry. Units that a new
+    generation with other settings will read anyway (another ``fingerprint``) are left to it.
     """
     stock = Stock.take(store)
     with ThreadPoolExecutor(FOOTER_THREADS) as threads:
@@ -307,7 +308,7 @@ def plan_retry(store: Store) -> Plan:
     for footer in footers:
         if footer.unit_id in stock.open or footer.generation >= generation:
             continue
-        if footer.counts.get(Status.FAILED, 0):
+        if footer.fingerprint == fingerprint and footer.counts.get(Status.FAILED, 0):
             plans.append(_retry_plan(store, footer, generation, stock.sealed[footer.unit_id]))
     documents = sum(len(p.documents if p.reread is None else p.reread) for p in plans)
     plan = Plan(documents, "retry", iter(plans), needs_materialising=True)

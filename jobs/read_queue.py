@@ -168,12 +168,9 @@ class ReadQueue:
         orders = []
         if order := self._order_suspect():
             orders.append(order)
-        for name, replica in sorted(self._replicas.items(), key=lambda item: item[1].pages):
-            if name == self._set_aside:
-                continue
-            while self._ready and (replica.pages < replica.window or not replica.reads):
-                part = self._pick(replica.node)
-                orders.append(self._read(name, replica, part))
+        while self._ready and (name := self._hungriest()):
+            replica = self._replicas[name]
+            orders.append(self._read(name, replica, self._pick(replica.node)))
         return orders
 
     def done(self, number: int, pages: int) -> UnitKey | None:
@@ -260,6 +257,15 @@ class ReadQueue:
     @property
     def last_words(self) -> str:
         return self._unproven[-1].words if self._unproven else ""
+
+    def _hungriest(self) -> str:
+        """The replica that is furthest from its window, or '' when all are full."""
+        free = {
+            name: replica.pages / replica.window
+            for name, replica in self._replicas.items()
+            if name != self._set_aside and (replica.pages < replica.window or not replica.reads)
+        }
+        return min(free, key=lambda name: free[name], default="")
 
     def _order_suspect(self) -> ReadOrder | None:
         if not self._suspects:

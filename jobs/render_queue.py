@@ -176,7 +176,7 @@ class RenderQueue:
         opened = {document.doc_index: document for document in report.opened}
         unit = call.jobs[0].unit
         counts = self.page_counts.setdefault(unit, {})
-        counts.update({i: document.page_count for i, document in opened.items()})
+        counts.update({i: document.page_count for i, document in opened.items() if document.page_count})
         left = [
             again
             for job in call.jobs

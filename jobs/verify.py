@@ -19,15 +19,16 @@ import numpy as np
 from jobs.verify_doubles import DoubledRows
 from jobs.verify_format import (
     Hashes,
-    PageRow,
+    Integers,
     SealedDocument,
     batches,
     contains,
-    expected_markdown,
     hashes,
-    image_name,
+    page_list,
+    wanted_pages,
 )
 from jobs.verify_manifests import Named, entries
+from jobs.verify_markdown import check_markdown, check_owners
 from jobs.verify_places import Place, Sources, VerifyS3Options, open_place
 from jobs.verify_report import Finding, Findings, Kind, print_findings
 from jobs.verify_rows import load_unit
@@ -37,7 +38,6 @@ from manifests.errors import StoreError
 __all__ = ["Findings", "Kind", "VerifyS3Options", "print_findings", "verify"]
 
 THREADS = 16
-DOCUMENTS_AT_A_TIME = 64
 
 
 def verify(
@@ -81,6 +81,7 @@ class _Check:
         self._named = named
         self._sources = sources
         self._threads = threads
+        self._max_pages = _max_pages(place)
         self._doubled = DoubledRows()
         self._partials: dict[str, _Partial] = {}
         self._planned: list[Hashes] = []
@@ -97,7 +98,7 @@ class _Check:
         self._unfinished()
         self._doubled.report(self._place, self.findings)
         self.findings.documents = len(self._doubled.documents())
-        self._unowned_markdown()
+        check_owners(self._place, np.concatenate([np.empty(0, np.uint64), *self._markdown]), self.findings)
         if self._named:
             self._unnamed(manifests)
         self._summary()
@@ -127,13 +128,11 @@ class _Check:
         self._planned.append(hashes(sealed.doc_id for sealed in footer.documents))
         self._markdown.append(hashes(sealed.markdown for sealed in footer.documents))
         if self._named:
-            self._orphans(path, footer.documents, self._named)
+            self._compare_with_manifests(path, footer.documents, self._named)
         if rows is not None:
             unit = Unit(path, footer, rows, self.findings)
             check_rows(unit)
-            codes = {doc_id: code for code, doc_id in enumerate(rows.documents.values)}
-            for documents in batches(footer.documents, DOCUMENTS_AT_A_TIME):
-                self._check_markdown(unit, documents, codes)
+            check_markdown(unit, self._place, self._threads)
         self._check_sources(path, footer.documents)
 
     def _forget_sealed(self, path: str, generation: int) -> None:
@@ -165,14 +164,18 @@ class _Check:
         self._markdown.append(hashes(document.get("markdown", "") for document in documents))
         return len(documents if plan.get("reread") is None else plan["reread"])
 
-    def _orphans(self, path: str, documents: Sequence[SealedDocument], named: Named) -> None:
-        known = named.names(sealed.doc_id for sealed in documents)
-        for sealed, is_known in zip(documents, known, strict=True):
-            if not is_known:
+    def _compare_with_manifests(self, path: str, documents: Sequence[SealedDocument], named: Named) -> None:
+        """Documents that no manifest names, and pages that a manifest asks for and the unit does not."""
+        selections = named.selections([sealed.doc_id for sealed in documents])
+        for sealed, selection in zip(documents, selections, strict=True):
+            if selection is None:
                 self.findings.add(Finding(Kind.ORPHAN, "is in no manifest", path, sealed.doc_id))
-            elif named.asks_otherwise(sealed.doc_id, sealed.pages):
-                what = f"its manifest asks for other pages than the unit, {sealed.pages or 'all'}"
-                self.findings.add(Finding(Kind.MISSING, what, path, sealed.doc_id))
+                continue
+            missing = _asked_but_not_planned(sealed, selection, self._max_pages)
+            if len(missing):
+                what = "its manifest asks for it, the unit does not"
+                finding = Finding(Kind.MISSING, what, path, sealed.doc_id, page_list(missing))
+                self.findings.add(finding, len(missing))
 
     def _unnamed(self, manifests: Sequence[str]) -> None:
         """Documents of the manifests that no unit has."""
@@ -183,50 +186,6 @@ class _Check:
                 if not is_there:
                     what = f"is in no unit, but {entry.place} names it"
                     self.findings.add(Finding(Kind.MISSING, what, doc_id=entry.doc_id))
-
-    def _check_markdown(self, unit: Unit, documents: Sequence[SealedDocument], codes: dict[str, int]) -> None:
-        owners = [sealed for sealed in documents if sealed.markdown]
-        for sealed, found in zip(owners, self._threads.map(self._read_markdown, owners), strict=True):
-            code = codes.get(sealed.doc_id)
-            rows = [] if code is None else unit.rows.page_rows(unit.rows.of(code))
-            if isinstance(found, str):
-                problems = [found]
-            else:
-                expected = expected_markdown(sealed.markdown, rows) if rows or found else None
-                problems = _difference(found, expected) + self._missing_images(sealed.markdown, rows)
-            for problem in problems:
-                where = f"markdown/{sealed.markdown}.md"
-                self.findings.add(Finding(Kind.MARKDOWN, problem, where, sealed.doc_id))
-
-    def _read_markdown(self, sealed: SealedDocument) -> bytes | str | None:
-        """The file, None if there is none, or why it cannot be read."""
-        parts = sealed.markdown.split("/")
-        if any(part in ("", ".", "..") or "\0" in part for part in parts):
-            return "its path leaves the output folder"
-        try:
-            return self._place.read(f"markdown/{sealed.markdown}.md")
-        except OSError as error:
-            return f"cannot be read: {error}"
-
-    def _missing_images(self, markdown: str, rows: Sequence[PageRow]) -> list[str]:
-        """Page images that the Markdown shows and that are not beside it."""
-        names = {image_name(markdown, row.page) for row in rows if row.has_image and row.status != "skipped"}
-        if not names:
-            return []
-        beside = f"markdown/{markdown}".rpartition("/")[0]
-        there = {path.removeprefix(f"{beside}/") for path in self._place.files(f"markdown/{markdown}_assets")}
-        return [f"page image {name} is missing" for name in sorted(names - there)]
-
-    def _unowned_markdown(self) -> None:
-        """Files below ``markdown/`` that are neither a document's text nor in its assets folder."""
-        owned = np.unique(np.concatenate([np.empty(0, np.uint64), *self._markdown]))
-        for group in batches(self._place.files("markdown"), 4096):
-            known = contains(
-                owned, hashes(path.removeprefix("markdown/").removesuffix(".md") for path in group)
-            )
-            for path, is_known in zip(group, known, strict=True):
-                if not (is_known and path.endswith(".md")) and not _is_asset(path, owned):
-                    self.findings.add(Finding(Kind.MARKDOWN, "belongs to no document", path))
 
     def _check_sources(self, path: str, documents: Sequence[SealedDocument]) -> None:
         drifts = self._threads.map(lambda sealed: self._sources.drift(sealed.uri, sealed.version), documents)
@@ -264,19 +223,20 @@ class _Check:
             self.findings.warn(self._sources.s3_problem)
 
 
-def _difference(found: bytes | None, expected: bytes | None) -> list[str]:
-    """Why a document's Markdown is not what its rows make, or nothing."""
-    if found == expected:
-        return []
-    if found is None or expected is None:
-        return ["is missing"]
-    have, want = found.split(b"\n"), expected.split(b"\n")
-    same = next((n for n, (a, b) in enumerate(zip(have, want, strict=False)) if a != b), None)
-    line = min(len(have), len(want)) if same is None else same
-    return [f"differs from the document's rows at line {line + 1}"]
+def _max_pages(place: Place) -> int:
+    """The cut of a trial run, as the job's configuration has it; 0 when it does not tell."""
+    try:
+        return int(json.loads(place.read("job.json") or b"")["config"]["input"]["max_pages"])
+    except (ValueError, KeyError, TypeError):
+        return 0
 
 
-def _is_asset(path: str, owned: Hashes) -> bool:
-    parts = path.split("/")[1:-1]
-    folders = ("/".join(parts[: depth + 1]) for depth, part in enumerate(parts) if part.endswith("_assets"))
-    return any(contains(owned, hashes([folder.removesuffix("_assets")])).any() for folder in folders)
+def _asked_but_not_planned(sealed: SealedDocument, selection: str, max_pages: int) -> Integers:
+    """Pages of ``selection``, cut like the job's, that the unit never meant to read."""
+    if not sealed.page_count or (selection, max_pages) == (sealed.pages, sealed.max_pages):
+        return np.empty(0, np.int64)
+    asked = wanted_pages(selection, max_pages, sealed.page_count)
+    planned = wanted_pages(sealed.pages, sealed.max_pages, sealed.page_count)
+    return np.setdiff1d(
+        np.concatenate([asked.inside, asked.beyond]), np.concatenate([planned.inside, planned.beyond])
+    )

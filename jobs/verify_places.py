@@ -22,11 +22,11 @@ SHA256 = "sha256:"
 
 @dataclass(frozen=True, slots=True)
 class VerifyS3Options:
-    """How to reach S3; what is empty comes from the environment as usual."""
+    """How to reach S3; what is not given comes from the environment as usual."""
 
-    endpoint: str = ""
-    region: str = ""
-    profile: str = ""
+    endpoint: str | None = None
+    region: str | None = None
+    profile: str | None = None
 
 
 class Place(Protocol):

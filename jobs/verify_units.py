@@ -108,53 +108,38 @@ def _check_each_row(unit: Unit) -> None:
 
 def _check_document(unit: Unit, sealed: SealedDocument, indexes: Integers) -> None:
     """Each wanted page of one document has one row in each of its variants, and no other page has."""
-
-    def add(kind: Kind, what: str, pages: str = "", count: int = 1) -> None:
-        unit.findings.add(Finding(kind, what, unit.where, sealed.doc_id, pages), count)
-
     rows = unit.rows
     pages = rows.pages[indexes]
-    stale = [
-        value
-        for code in np.unique(rows.versions.codes[indexes])
-        if (value := rows.versions.values[code]) not in ("", sealed.version)
-    ]
-    if stale:
-        add(Kind.CHANGED, f"rows were read from source version {stale[0]}, the footer says {sealed.version}")
+    versions = [rows.versions.values[code] for code in np.unique(rows.versions.codes[indexes])]
+    if stale := [version for version in versions if version not in ("", sealed.version)]:
+        what = f"rows were read from source version {stale[0]}, the footer says {sealed.version}"
+        unit.findings.add(Finding(Kind.CHANGED, what, unit.where, sealed.doc_id))
     if (pages == 0).any():
-        if len(pages) > 1:
-            others = page_list(np.unique(pages))
-            add(
-                Kind.DOUBLED, "page 0 stands for the whole document and must be alone", others, len(pages) - 1
-            )
-        return
-    if not sealed.page_count:
-        if not len(pages):
-            add(Kind.MISSING, "has no row", "0")
-        else:
-            add(
-                Kind.ORPHAN,
-                "rows of a document without a page count",
-                page_list(np.unique(pages)),
-                len(pages),
-            )
-        return
-    other_counts = indexes[~np.isin(rows.page_counts[indexes], [0, sealed.page_count])]
-    _tell(unit, Kind.FOOTER, f"page_count differs from the footer's, {sealed.page_count}", other_counts)
-    wanted = wanted_pages(sealed.pages, sealed.max_pages, sealed.page_count)
-    for mine in _by_variant(rows, indexes):
-        _check_pages(unit, sealed, np.concatenate([wanted.inside, wanted.beyond]), mine)
-    past = pages > sealed.page_count
+        what = "stands beside page 0, which is the one row of the whole document"
+        _tell(unit, Kind.DOUBLED, what, np.delete(indexes, np.flatnonzero(pages == 0)[0]))
+    elif sealed.page_count:
+        _check_page_count(unit, sealed.page_count, indexes)
+        wanted = wanted_pages(sealed.pages, sealed.max_pages, sealed.page_count)
+        for mine in _by_variant(rows, indexes):
+            _check_pages(unit, sealed, np.concatenate([wanted.inside, wanted.beyond]), mine)
+    elif len(pages):
+        _tell(unit, Kind.ORPHAN, "has a row, but the footer knows no page count", indexes)
+    else:
+        unit.findings.add(Finding(Kind.MISSING, "has no row", unit.where, sealed.doc_id, "0"))
+
+
+def _check_page_count(unit: Unit, page_count: int, indexes: Integers) -> None:
+    """Rows know the document's length, and those past its end say so."""
+    rows = unit.rows
+    known = rows.page_counts[indexes]
+    others = indexes[(known != 0) & (known != page_count)]
+    _tell(unit, Kind.FOOTER, f"page_count differs from the footer's, {page_count}", others)
+    past = rows.pages[indexes] > page_count
     skipped = rows.statuses.among("skipped", at=indexes) & rows.is_beyond[indexes]
-    _tell(
-        unit,
-        Kind.INVALID,
-        f"must be skipped as {BEYOND!r}: the document ends before",
-        indexes[past & ~skipped],
-    )
-    _tell(
-        unit, Kind.INVALID, f"is skipped as {BEYOND!r} but lies inside the document", indexes[skipped & ~past]
-    )
+    what = f"must be skipped as {BEYOND!r}: the document has {page_count} pages"
+    _tell(unit, Kind.INVALID, what, indexes[past & ~skipped])
+    what = f"is skipped as {BEYOND!r}, but the document has {page_count} pages"
+    _tell(unit, Kind.INVALID, what, indexes[skipped & ~past])
 
 
 def _by_variant(rows: Rows, indexes: Integers) -> Iterator[Integers]:
@@ -167,21 +152,15 @@ def _by_variant(rows: Rows, indexes: Integers) -> Iterator[Integers]:
 
 
 def _check_pages(unit: Unit, sealed: SealedDocument, wanted: Integers, indexes: Integers) -> None:
-    found, times = np.unique(unit.rows.pages[indexes], return_counts=True)
+    pages = unit.rows.pages[indexes]
+    if np.array_equal(np.sort(pages), wanted):  # nearly always, and faster to tell
+        return
+    found, first = np.unique(pages, return_index=True)
     missing = np.setdiff1d(wanted, found, assume_unique=True)
     if len(missing):
         what = "has no row" if len(indexes) else "has no row, nor has any page of the document"
         finding = Finding(Kind.MISSING, what, unit.where, sealed.doc_id, page_list(missing))
         unit.findings.add(finding, len(missing))
-    for kind, what, pages, count in (
-        (Kind.DOUBLED, "has more than one row", found[times > 1], int((times - 1).sum())),
-        (
-            Kind.ORPHAN,
-            "has a row, but nobody asked for it",
-            unwanted := np.setdiff1d(found, wanted),
-            len(unwanted),
-        ),
-    ):
-        if len(pages):
-            finding = Finding(kind, what, unit.where, sealed.doc_id, page_list(pages))
-            unit.findings.add(finding, count)
+    _tell(unit, Kind.DOUBLED, "has more than one row", np.delete(indexes, first))
+    unwanted = indexes[first[~np.isin(found, wanted)]]
+    _tell(unit, Kind.ORPHAN, "has a row, but nobody asked for it", unwanted)

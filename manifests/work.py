@@ -31,7 +31,7 @@ class RenderItem:
 class RenderCall:
     """Render items in order until one of the limits is reached; what is left out is asked again.
 
-    At least one page is rendered whatever the limits say. ``encode`` asks for JPEG instead of raw
+    At least one page is rendered whatever the limits say, except that ``max_pages`` 0 only opens. ``encode`` asks for JPEG instead of raw
     arrays, for a chunk that will cross to another node.
     """
 

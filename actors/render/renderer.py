@@ -47,6 +47,8 @@ class Renderer:
     def render(self, call: RenderCall) -> tuple[RenderReport, Chunk]:
         """Render items in order until one of the call's limits is reached, at least one page.
 
+        A call with ``max_pages`` 0 only opens its documents.
+
         What is wrong with a document or a page is in the answer; it raises only what concerns
         neither, such as JobError for a source cache that cannot be written.
         """
@@ -73,6 +75,8 @@ class Renderer:
             answer.add_unopened(item, error, time.perf_counter() - started)
             return
         answer.add_opened(item, OpenedDocument(item.doc_index, pages.page_count, version))
+        if not answer.call.max_pages:
+            return
         for page in _numbers(spans):
             answer.add_page(self._render_page(pages, item.doc_index, page, answer.call.encode))
             if answer.is_full():
@@ -146,11 +150,12 @@ class _Answer:
         version = error.version if isinstance(error, OpenFailure) else ""
         reason = _reason(error)
         self.add_opened(item, OpenedDocument(item.doc_index, 0, version, reason))
-        self.add_page(
-            RenderedPage(
-                item.doc_index, DOCUMENT_PAGE, render_s=render_s, status=Status.FAILED, reason=reason
+        # Pages are named once the document was open before: then each fails by itself, since some of
+        # its pages may have rows already and the one row of an unopened document must stand alone.
+        for page in _numbers(item.spans) if item.spans else (DOCUMENT_PAGE,):
+            self.add_page(
+                RenderedPage(item.doc_index, page, render_s=render_s, status=Status.FAILED, reason=reason)
             )
-        )
 
     def add_page(self, page: RenderedPage) -> None:
         self.pages.append(page)

@@ -26,12 +26,19 @@ def test_items_are_rendered_in_order_until_max_pages(tmp_path):
     assert chunk.documents[7].uri == str(second)
 
 
-@pytest.mark.parametrize("limit", [{"max_bytes": 1}, {"max_s": 0.0}, {"max_pages": 0}])
+@pytest.mark.parametrize("limit", [{"max_bytes": 1}, {"max_s": 0.0}, {"max_pages": 1}])
 def test_one_page_is_rendered_whatever_the_limits(tmp_path, limit):
     path = text_pdf(tmp_path / "a.pdf")
     report, _ = renderer(tmp_path).render(call(item(path), item(path, index=1), **limit))
     assert report.covered == ((0, PageSpan(1, 1)),)
     assert len(report.opened) == 1
+
+
+def test_a_call_for_no_pages_only_opens(tmp_path):
+    path = text_pdf(tmp_path / "a.pdf")
+    report, chunk = renderer(tmp_path).render(call(item(path), item(path, index=1), max_pages=0))
+    assert [opened.page_count for opened in report.opened] == [3, 3]
+    assert (report.covered, chunk.pages) == ((), ())
 
 
 def test_bytes_are_counted_until_they_reach_the_limit(tmp_path):

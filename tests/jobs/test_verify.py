@@ -107,7 +107,8 @@ class Job:
 
     def write(self) -> Path:
         totals: Counter[str] = Counter()
-        self.put("job.json", b"{}")
+        if not (self.out / "job.json").exists():
+            self.put("job.json", b"{}")
         for unit in self.units.values():
             counts = Counter(str(row.status) for row in unit.rows)
             totals += counts
@@ -345,7 +346,7 @@ BEFORE: list[tuple[Tamper, dict[Kind, int], str]] = [
     (drop_row_of_page_0, {Kind.MISSING: 1}, "broken.pdf page 0"),
     (drop_page_past_the_end, {Kind.MISSING: 1}, "greek/two.pdf page 7"),
     (repeat_row, {Kind.DOUBLED: 1}, "greek/one.pdf page 1 in pages/aa.parquet: has more than one row"),
-    (page_beside_page_0, {Kind.DOUBLED: 1}, "broken.pdf page 0-1 in pages/bb.parquet: page 0 stands"),
+    (page_beside_page_0, {Kind.DOUBLED: 1}, "broken.pdf page 1 in pages/bb.parquet: stands beside"),
     (
         same_page_in_two_units,
         {Kind.DOUBLED: 2},
@@ -568,7 +569,10 @@ def test_many_doubled_rows_are_counted_and_the_first_are_named(tmp_path: Path) -
 
 def test_documents_that_no_manifest_names_and_those_it_names_in_vain_are_told(job: Job) -> None:
     named = ["greek/one.pdf", "greek/two.pdf", "greek/open.pdf", "greek/cut.pdf", "broken.pdf"]
-    manifest = job.manifest([{"uri": f"sources/{name}", "id": name} for name in [*named, "lost.pdf"]])
+    job.put("job.json", b'{"config": {"input": {"max_pages": 3}}}')
+    pages = {"greek/one.pdf": "1-5", "greek/two.pdf": "2-3,6-7", "greek/open.pdf": "1,5-"}
+    rows = [{"uri": "x", "id": name, "pages": pages.get(name, "")} for name in [*named, "lost.pdf"]]
+    manifest = job.manifest(rows)
     findings = verify(str(job.write()), [manifest])
     assert kinds(findings) == {Kind.ORPHAN: 1, Kind.MISSING: 1}
     assert "photo ü.png in pages/bb.parquet: is in no manifest" in texts(findings)
@@ -577,11 +581,21 @@ def test_documents_that_no_manifest_names_and_those_it_names_in_vain_are_told(jo
 
 def test_a_unit_that_read_other_pages_than_its_manifest_asks_is_told(job: Job) -> None:
     ids = [sealed.document.doc_id for unit in job.units.values() for sealed in unit.documents]
-    pages = {"greek/two.pdf": "6,7,2-3", "greek/open.pdf": "1-3", "greek/one.pdf": ""}
+    pages = {"greek/two.pdf": "6,7,2-3", "greek/open.pdf": "1-3,5-", "greek/cut.pdf": "2"}
     manifest = job.manifest([{"uri": "x", "id": doc_id, "pages": pages.get(doc_id, "")} for doc_id in ids])
     findings = verify(str(job.write()), [manifest])
-    assert kinds(findings) == {Kind.MISSING: 1}
-    assert "greek/open.pdf" in texts(findings)
+    assert kinds(findings) == {Kind.MISSING: 2}, report(findings)
+    assert "greek/open.pdf page 2-3 in pages/aa.parquet: its manifest asks for it" in texts(findings)
+
+
+def test_a_trial_run_owes_no_more_of_its_manifest_than_its_cut(job: Job) -> None:
+    ids = [sealed.document.doc_id for unit in job.units.values() for sealed in unit.documents]
+    pages = {"greek/two.pdf": "2-3,6-7", "greek/open.pdf": "1,5-"}
+    manifest = job.manifest([{"uri": "x", "id": doc_id, "pages": pages.get(doc_id, "")} for doc_id in ids])
+    out = str(job.write())
+    assert kinds(verify(out, [manifest])) == {Kind.MISSING: 6}
+    job.put("job.json", b'{"config": {"input": {"max_pages": 3}}}')
+    assert verify(out, [manifest]).ok
 
 
 def test_default_ids_are_those_of_the_planner(tmp_path: Path) -> None:
