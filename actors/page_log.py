@@ -1,12 +1,17 @@
-"""One log line per page, for people with ``grep``."""
+"""One log line per page, for people with ``grep``; one record per document, for programs."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 
 import pyarrow as pa
+import pyarrow.compute as pc
+
+from manifests.rows import Status
 
 FIRST_CHARACTERS = 60
+SUMS = ("failed", "prompt_tokens", "completion_tokens", "render_s", "queue_s", "infer_s")
 COLUMNS = ("status", "doc_id", "page", "completion_tokens", "infer_s", "reason", "text")
 
 
@@ -20,3 +25,21 @@ def page_lines(batch: pa.RecordBatch) -> Iterator[str]:
         stamp = time.strftime("%Y-%m-%dT%H:%M:%SZ") if time else "-"
         said = " ".join((reason or text)[: 4 * FIRST_CHARACTERS].split())[:FIRST_CHARACTERS]
         yield f'{stamp} {status} {doc_id} p{page} tokens={tokens} {infer_s:.2f}s "{said}"\n'
+
+
+def document_lines(table: pa.Table) -> Iterator[str]:
+    """A JSON line per document of a table: pages, failures, tokens, and where the seconds went."""
+    failed = pc.cast(pc.equal(table.column("status"), Status.FAILED), pa.int64())
+    grouped = (
+        table.append_column("failed", failed)
+        .group_by("doc_id", use_threads=False)
+        .aggregate([("page", "count"), *((name, "sum") for name in SUMS), ("finished_at", "max")])
+    )
+    for row in grouped.to_pylist():
+        record = {
+            "doc_id": row["doc_id"],
+            "pages": row["page_count"],
+            **{name: round(row[f"{name}_sum"], 3) for name in SUMS},
+            "finished_at": row["finished_at_max"].isoformat(timespec="seconds"),
+        }
+        yield json.dumps(record, ensure_ascii=False) + "\n"

@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from actors.open_unit import OpenUnit
+from actors.page_log import document_lines
 from manifests.assembly import IMAGE_FLAG, PageText, document_markdown, markdown_file
 from manifests.documents import Document
 from manifests.errors import StoreError
@@ -46,14 +47,22 @@ class Source:
     base: bool = False
 
 
-def seal(store: Store, unit: OpenUnit, sources: Sequence[Source], fingerprint: str) -> Footer:
+@dataclass(frozen=True, slots=True)
+class SealConfig:
+    """What a sealed unit carries, and whose log tells of its documents."""
+
+    run_id: str
+    fingerprint: str
+
+
+def seal(store: Store, unit: OpenUnit, sources: Sequence[Source], config: SealConfig) -> Footer:
     """Write the Markdown of what was read, then the sealed file, then delete the partials.
 
     Returns the footer of the file that is sealed in the end: when another process was first (or our
     own answer was lost), that is its file, and the Markdown is made to match it.
     """
     plan = unit.plan
-    data, footer = _encode(store, unit, sources, fingerprint)
+    data, footer = _encode(store, unit, sources, config)
     path = sealed_path(plan.unit_id)
     if not plan.base_version:
         sealed = store.create(path, data) is Created.CREATED
@@ -68,12 +77,13 @@ def seal(store: Store, unit: OpenUnit, sources: Sequence[Source], fingerprint: s
 
 
 def _encode(
-    store: Store, unit: OpenUnit, sources: Sequence[Source], fingerprint: str
+    store: Store, unit: OpenUnit, sources: Sequence[Source], config: SealConfig
 ) -> tuple[bytes, Footer]:
     counts: Counter[str] = Counter()
     tokens: Counter[str] = Counter()
     page_counts = dict(unit.page_counts)
     documents = {i: unit.plan.documents[i] for i in unit.plan.wanted_indexes()}
+    log: list[str] = []
     sink = io.BytesIO()
     with (
         pq.ParquetWriter(sink, SCHEMA, compression="zstd") as parquet,
@@ -86,10 +96,13 @@ def _encode(
                 tokens[name] += pc.sum(table.column(name)).as_py() or 0
             for i, first in zip(*np.unique(indexes, return_index=True), strict=True):
                 page_counts.setdefault(int(i), table.column("page_count")[int(first)].as_py())
+            log += document_lines(table.filter(pc.equal(table.column("run_id"), config.run_id)))
             markdown = markdown_files(table, indexes, documents)
             list(threads.map(lambda file: store.replace(*file), markdown))
-        footer = _footer(unit, counts, tokens, page_counts, fingerprint)
+        footer = _footer(unit, counts, tokens, page_counts, config.fingerprint)
         parquet.add_key_value_metadata({FOOTER_KEY: json.dumps(footer.to_json(), ensure_ascii=False)})
+    name = f"documents-{unit.plan.unit_id}.g{unit.plan.generation}.jsonl"
+    store.replace(f"logs/{config.run_id}/{name}", "".join(log).encode())
     return sink.getvalue(), footer
 
 

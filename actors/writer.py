@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from actors.open_unit import DocumentState, OpenUnit
 from actors.page_log import page_lines
-from actors.sealing import Source, seal
+from actors.sealing import SealConfig, Source, seal
 from manifests.errors import PagefleetError, StoreError
 from manifests.pages import PageSpan
 from manifests.rows import SCHEMA, ResultRow, Status, rows_to_batch
@@ -138,7 +138,8 @@ class UnitWriter:
             self._add_beyond(unit, page_counts)
             buffered = pa.Table.from_batches(unit.buffer, schema=SCHEMA)
         with self._flush_lock:
-            footer = seal(self._store, unit, self._sources(unit, buffered), self._config.fingerprint)
+            config = SealConfig(self._config.run_id, self._config.fingerprint)
+            footer = seal(self._store, unit, self._sources(unit, buffered), config)
         with self._lock:
             self._units.pop((unit_id, generation), None)
             self._sealed.add((unit_id, generation))

@@ -151,8 +151,8 @@ class _Run:
             claims.release_all()
             why = str(stopped) or "interrupted"
             self._say(
-                f"{why}; what was finished ({driver.progress.pages:,} pages or more) is stored in {self._output}; "
-                f"run {self._options.resume_command} again to go on"
+                f"{why}; what was finished ({driver.progress.pages:,} pages or more) is stored in "
+                f"{self._output}; run {self._options.resume_command} again to go on"
             )
             return Outcome(EXIT_INTERRUPTED, {})
         except PagefleetError:

@@ -57,7 +57,10 @@ class ProgressLog:
             "in_flight_pages": driver.reading.in_flight,
             "rendered_pages_waiting": driver.reading.pages - driver.reading.in_flight,
             "in_flight_bytes": driver.reading.image_bytes,
-            "replicas": driver.reading.per_replica,
+            "replicas": {
+                name: {"in_flight": pages, "finished": driver.reading.finished_by[name]}
+                for name, pages in driver.reading.per_replica.items()
+            },
             "documents_opened": progress.documents_opened,
             "documents_sealed": progress.documents_sealed,
             "replica_deaths": progress.replica_deaths,

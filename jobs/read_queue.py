@@ -108,6 +108,7 @@ class ReadQueue:
         self._failed_starts = 0
         self._condemned = 0
         self.finished = 0
+        self.finished_by: Counter[str] = Counter()
         self.outstanding: Counter[UnitKey] = Counter()
         self.image_bytes = 0
 
@@ -179,6 +180,7 @@ class ReadQueue:
         if read is None:
             return None
         self.finished += pages
+        self.finished_by[read.replica] += pages
         self._deaths = 0 if pages else self._deaths
         self._blameless_deaths = 0
         self._let_go(read, number)

@@ -31,8 +31,8 @@ class RenderItem:
 class RenderCall:
     """Render items in order until one of the limits is reached; what is left out is asked again.
 
-    At least one page is rendered whatever the limits say, except that ``max_pages`` 0 only opens. ``encode`` asks for JPEG instead of raw
-    arrays, for a chunk that will cross to another node.
+    At least one page is rendered whatever the limits say, except that ``max_pages`` 0 only opens.
+    ``encode`` asks for JPEG instead of raw arrays, for a chunk that will cross to another node.
     """
 
     unit_id: str

@@ -1,0 +1,112 @@
+"""Fixtures: one Ray cluster for all tests that leave it intact, and a runner of jobs per test."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pytest
+
+from tests.cluster.harness import ROOT, SITE, TOKEN, Faults, Runner, end_processes, workers
+from tests.s3_server import CREDENTIALS
+
+OBJECT_STORE_BYTES = 200 * 2**20
+HEAD_CPUS = 2
+
+
+@pytest.fixture(scope="session")
+def faults_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("faults")
+
+
+@pytest.fixture(scope="session")
+def job_env(tmp_path_factory: pytest.TempPathFactory, faults_folder: Path) -> dict[str, str]:
+    """The environment of jobs and of the shared cluster: fake credentials, a home of its own, our hooks."""
+    inherited = {k: v for k, v in os.environ.items() if not k.startswith(("RAY_", "PAGEFLEET_", "AWS_"))}
+    return {
+        **inherited,
+        **CREDENTIALS,
+        "HOME": str(tmp_path_factory.mktemp("home")),
+        "PYTHONPATH": os.pathsep.join([str(SITE), str(ROOT)]),
+        "RAY_USAGE_STATS_ENABLED": "0",
+        "TEST_FAULTS": str(faults_folder),
+    }
+
+
+@pytest.fixture
+def runner(tmp_path: Path, job_env: dict[str, str], faults_folder: Path) -> Iterator[Runner]:
+    """Starts jobs. Everything they leave behind is ended with the test."""
+    faults = Faults(faults_folder)
+    faults.clear()
+    runner = Runner(tmp_path, job_env, faults)
+    yield runner
+    runner.end()
+
+
+class SharedCluster:
+    """A Ray cluster whose processes are below this one."""
+
+    def __init__(self, env: dict[str, str]) -> None:
+        from ray.cluster_utils import Cluster
+
+        self._env = env
+        self._temp_dir = tempfile.mkdtemp(prefix="pf-", dir="/tmp")  # short: Ray puts sockets there
+        self._token = uuid4().hex
+        with self._environment():
+            self._cluster = Cluster(
+                initialize_head=True,
+                head_node_args={
+                    "num_cpus": HEAD_CPUS,
+                    "object_store_memory": OBJECT_STORE_BYTES,
+                    "include_dashboard": False,
+                    "temp_dir": self._temp_dir,
+                },
+            )
+        self.address: str = self._cluster.address
+
+    def add_node(self, num_cpus: int) -> Any:
+        with self._environment():
+            return self._cluster.add_node(num_cpus=num_cpus, object_store_memory=OBJECT_STORE_BYTES)
+
+    def kill_node(self, node: Any) -> None:
+        """SIGKILL its raylet: to the others the machine is gone."""
+        self._cluster.remove_node(node, allow_graceful=False)
+
+    def workers(self, kind: str) -> list[Any]:
+        return workers(kind, [os.getpid()])
+
+    def stop(self) -> None:
+        self._cluster.shutdown()
+        end_processes(self._token)
+        shutil.rmtree(self._temp_dir, ignore_errors=True)
+
+    @contextmanager
+    def _environment(self) -> Iterator[None]:
+        """``os.environ`` is that of jobs for a while: Ray's processes inherit it."""
+        before = dict(os.environ)
+        os.environ.clear()
+        os.environ.update(self._env | {TOKEN: self._token})
+        try:
+            yield
+        finally:
+            os.environ.clear()
+            os.environ.update(before)
+
+
+@pytest.fixture(scope="session")
+def shared_cluster(job_env: dict[str, str]) -> Iterator[SharedCluster]:
+    cluster = SharedCluster(job_env)
+    yield cluster
+    cluster.stop()
+
+
+@pytest.fixture
+def cluster(shared_cluster: SharedCluster) -> Iterator[SharedCluster]:
+    """The shared cluster, without actors of earlier tests."""
+    yield shared_cluster
