@@ -11,6 +11,8 @@ from manifests.pages import PageSpan, PlannedPages, plan_pages, spans_of, subtra
 from manifests.units import UnitPlan
 from manifests.work import DOCUMENT_PAGE
 
+BEYOND = "beyond last page"
+
 
 @dataclass(frozen=True, slots=True)
 class DocumentState:
@@ -109,10 +111,17 @@ class OpenUnit:
                 missing[i] = left
         return missing
 
-    def beyond(self, doc_index: int, page_count: int) -> Iterator[int]:
-        """Pages asked for past the document's end that have no row yet."""
-        for span in self.planned(doc_index, page_count).beyond:
-            yield from (page for page in span if not self.has(doc_index, page))
+    def skipped(self, doc_index: int, page_count: int) -> Iterator[tuple[int, str]]:
+        """Pages that were asked for but are not there, with the reason, unless they have a row.
+
+        A selection that meets no page at all leaves one row for the document, so that it is not lost.
+        """
+        planned = self.planned(doc_index, page_count)
+        if not planned.read and not planned.beyond:
+            reason = f"the selection {self.plan.wanted(doc_index).pages!r} meets none of {page_count} pages"
+            yield from [(DOCUMENT_PAGE, reason)] if not self.has(doc_index, DOCUMENT_PAGE) else ()
+        for span in planned.beyond:
+            yield from ((page, BEYOND) for page in span if not self.has(doc_index, page))
 
     def _stored_pages(self, doc_index: int) -> list[int]:
         return [page for page, there in enumerate(self._pages.get(doc_index, b"")) if there]

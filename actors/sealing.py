@@ -19,6 +19,7 @@ from actors.page_log import document_lines
 from manifests.assembly import IMAGE_FLAG, PageText, document_markdown, markdown_file
 from manifests.documents import Document
 from manifests.errors import StoreError
+from manifests.pages import plan_pages
 from manifests.rows import SCHEMA
 from manifests.store import Created, Store
 from manifests.unit_files import (
@@ -118,8 +119,8 @@ def _footer(
     for i, document in enumerate(unit.plan.documents):
         page_count = page_counts.get(i, 0)
         documents.append(SealedDocument(document, page_count, unit.versions.get(i, "")))
-        if page_count and document.max_pages and (unit.plan.reread or {}).get(i, "") == "":
-            cut += unit.planned(i, page_count).cut
+        if page_count and document.max_pages:
+            cut += plan_pages(document.pages, document.max_pages, page_count).cut
     return Footer(
         unit_id=unit.plan.unit_id,
         generation=unit.plan.generation,

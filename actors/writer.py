@@ -135,7 +135,7 @@ class UnitWriter:
             missing = unit.missing(page_counts)
             if missing:
                 return SealReport(False, missing)
-            self._add_beyond(unit, page_counts)
+            self._add_skipped(unit, page_counts)
             buffered = pa.Table.from_batches(unit.buffer, schema=SCHEMA)
         with self._flush_lock:
             config = SealConfig(self._config.run_id, self._config.fingerprint)
@@ -230,7 +230,7 @@ class UnitWriter:
             sources.append(Source(sealed_path(plan.unit_id), base=True))
         return sources
 
-    def _add_beyond(self, unit: OpenUnit, page_counts: dict[int, int]) -> None:
+    def _add_skipped(self, unit: OpenUnit, page_counts: dict[int, int]) -> None:
         rows = []
         for i in unit.plan.wanted_indexes():
             page_count = unit.page_counts.get(i) or page_counts.get(i, 0)
@@ -241,7 +241,7 @@ class UnitWriter:
                     uri=document.uri,
                     page=page,
                     status=Status.SKIPPED,
-                    reason="beyond last page",
+                    reason=reason,
                     page_count=page_count,
                     generation=unit.plan.generation,
                     fingerprint=self._config.fingerprint,
@@ -250,7 +250,7 @@ class UnitWriter:
                     finished_at=datetime.now(UTC),
                     metadata=document.metadata,
                 )
-                for page in (unit.beyond(i, page_count) if page_count else ())
+                for page, reason in (unit.skipped(i, page_count) if page_count else ())
             ]
         if rows:
             unit.buffer.append(unit.admit(rows_to_batch(rows)))

@@ -191,6 +191,9 @@ def verify(
     manifest: Annotated[
         list[str] | None, typer.Option("--manifest", "-m", help="Check against this manifest too.")
     ] = None,
+    hashes: Annotated[
+        bool, typer.Option("--hashes", help="Compare SHA-256 where the manifest gave one.")
+    ] = False,
     s3_endpoint_url: Endpoint = None,
     s3_profile: Profile = None,
     s3_region: Region = None,
@@ -201,11 +204,11 @@ def verify(
     """
 
     def work() -> int:
-        from jobs.verify import VerifyS3Options, print_findings
-        from jobs.verify import verify as check
+        from jobs.verify.check import VerifyS3Options, print_findings
+        from jobs.verify.check import verify as check
 
         options = VerifyS3Options(s3_endpoint_url, s3_region, s3_profile)
-        findings = check(out, manifest or [], options)
+        findings = check(out, manifest or [], options, hashes)
         print_findings(findings)
         return 0 if findings.ok else 1
 

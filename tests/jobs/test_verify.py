@@ -21,9 +21,10 @@ import pyarrow.parquet as pq
 import pytest
 from rich.console import Console
 
-from jobs import verify_format, verify_manifests
-from jobs.verify import Findings, Kind, VerifyS3Options, print_findings, verify
-from jobs.verify_report import MAX_KEPT
+from jobs.verify import format as verify_format
+from jobs.verify import manifests as verify_manifests
+from jobs.verify.check import Findings, Kind, VerifyS3Options, print_findings, verify
+from jobs.verify.report import MAX_KEPT
 from manifests.assembly import IMAGE_FLAG, PageText, document_markdown, markdown_file, page_image_file
 from manifests.documents import Document
 from manifests.errors import InputError, ManifestError
@@ -659,7 +660,7 @@ def test_expected_markdown_is_what_assembly_writes() -> None:
 
 def test_the_checker_shares_no_code_with_what_it_checks() -> None:
     allowed = {"manifests.errors", "numpy", "pyarrow", "rich"}
-    for path in Path(verify_format.__file__).parent.glob("verify*.py"):
+    for path in Path(verify_format.__file__).parent.glob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
             names = [a.name for a in node.names] if isinstance(node, ast.Import) else []
             names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
@@ -669,7 +670,7 @@ def test_the_checker_shares_no_code_with_what_it_checks() -> None:
                     top in sys.stdlib_module_names
                     or top in allowed
                     or name in allowed
-                    or name.startswith("jobs.verify_")
+                    or name.startswith("jobs.verify.")
                 ), f"{path.name} imports {name}"
 
 
@@ -724,7 +725,7 @@ def test_an_output_and_sources_on_s3_are_verified(job: Job, s3: Any) -> None:
 
 MEASURE = """
 import resource, sys
-from jobs.verify import verify
+from jobs.verify.check import verify
 findings = verify(sys.argv[1])
 assert findings.ok, findings
 print(findings.pages, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)

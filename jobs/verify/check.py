@@ -16,8 +16,8 @@ from typing import Any
 
 import numpy as np
 
-from jobs.verify_doubles import DoubledRows
-from jobs.verify_format import (
+from jobs.verify.doubles import DoubledRows
+from jobs.verify.format import (
     Hashes,
     Integers,
     SealedDocument,
@@ -27,12 +27,12 @@ from jobs.verify_format import (
     page_list,
     wanted_pages,
 )
-from jobs.verify_manifests import Named, entries
-from jobs.verify_markdown import check_markdown, check_owners
-from jobs.verify_places import Place, Sources, VerifyS3Options, open_place
-from jobs.verify_report import Finding, Findings, Kind, print_findings
-from jobs.verify_rows import load_unit
-from jobs.verify_units import Unit, check_rows
+from jobs.verify.manifests import Named, entries
+from jobs.verify.markdown import check_markdown, check_owners
+from jobs.verify.places import Place, Sources, VerifyS3Options, open_place
+from jobs.verify.report import Finding, Findings, Kind, print_findings
+from jobs.verify.rows import load_unit
+from jobs.verify.units import Unit, check_rows
 from manifests.errors import StoreError
 
 __all__ = ["Findings", "Kind", "VerifyS3Options", "print_findings", "verify"]

@@ -7,7 +7,7 @@ from concurrent.futures import Executor
 
 import numpy as np
 
-from jobs.verify_format import (
+from jobs.verify.format import (
     Hashes,
     PageRow,
     SealedDocument,
@@ -17,9 +17,9 @@ from jobs.verify_format import (
     hashes,
     image_name,
 )
-from jobs.verify_places import Place
-from jobs.verify_report import Finding, Findings, Kind
-from jobs.verify_units import Unit
+from jobs.verify.places import Place
+from jobs.verify.report import Finding, Findings, Kind
+from jobs.verify.units import Unit
 
 DOCUMENTS_AT_A_TIME = 64
 PATHS_AT_A_TIME = 4096

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from jobs.verify_format import Hashes, Integers, contains, hashes
-from jobs.verify_places import Place
-from jobs.verify_report import MAX_KEPT, Finding, Findings, Kind
-from jobs.verify_rows import Coded, load_keys
+from jobs.verify.format import Hashes, Integers, contains, hashes
+from jobs.verify.places import Place
+from jobs.verify.report import MAX_KEPT, Finding, Findings, Kind
+from jobs.verify.rows import Coded, load_keys
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from jobs.verify_format import (
+from jobs.verify.format import (
     BEYOND,
     BLANK_TEXT,
     COLUMNS,
@@ -24,8 +24,8 @@ from jobs.verify_format import (
     parse_footer,
     schema_differences,
 )
-from jobs.verify_places import Place
-from jobs.verify_report import Finding, Findings, Kind
+from jobs.verify.places import Place
+from jobs.verify.report import Finding, Findings, Kind
 
 Mask = npt.NDArray[np.bool_]
 

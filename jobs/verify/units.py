@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from jobs.verify_format import (
+from jobs.verify.format import (
     BEYOND,
     BLANK_TEXT,
     STATUSES,
@@ -17,8 +17,8 @@ from jobs.verify_format import (
     page_list,
     wanted_pages,
 )
-from jobs.verify_report import Finding, Findings, Kind
-from jobs.verify_rows import Rows
+from jobs.verify.report import Finding, Findings, Kind
+from jobs.verify.rows import Rows
 
 
 @dataclass(frozen=True, slots=True)

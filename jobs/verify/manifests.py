@@ -20,7 +20,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from jobs.verify_format import Hashes, contains, hash64, hashes, merged_spans
+from jobs.verify.format import Hashes, contains, hash64, hashes, merged_spans
 from manifests.errors import InputError, ManifestError
 
 MAX_ID_BYTES = 1024
