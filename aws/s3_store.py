@@ -23,8 +23,7 @@ from aws.client import (
 )
 from aws.config import S3Config
 from manifests.errors import ConfigError, StoreError
-from manifests.local_store import object_path
-from manifests.store import Created, Entry
+from manifests.store import Created, Entry, object_path
 
 _NONCE = "pagefleet-nonce"
 

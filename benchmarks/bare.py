@@ -46,4 +46,5 @@ def _render(path: Path) -> int:
     import pymupdf
 
     with pymupdf.open(path) as document:
-        return sum(len(page.get_pixmap(dpi=DPI, alpha=False).samples_mv) for page in document)
+        pixmaps = (page.get_pixmap(dpi=DPI, alpha=False) for page in document)
+        return sum(pixmap.stride * pixmap.height for pixmap in pixmaps)

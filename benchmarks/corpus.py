@@ -26,7 +26,7 @@ SCAN_PIXELS = (1654, 2339)  # A4 at 200 dpi
 SCANS_PER_DOCUMENT = 4
 GRAY_SHARE = 0.7
 MIN_PAGES, MAX_PAGES = 10, 50
-WORDS = "the of page reading fleet engine corpus render window writer unit sealed manifest batch row".split()
+WORDS = ("the", "of", "page", "fleet", "engine", "corpus", "render", "window", "sealed", "manifest", "row")
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from typing import Any, Self
 from cluster.config import ClusterConfig, FleetSpec
 from cluster.fleet import RayFleet
 from jobs.config import JobConfig
-from jobs.driver import Driver, DriverConfig
+from jobs.driver import Driver, DriverConfig, QuietWatcher
 from jobs.factories import Recipe
 from manifests.claims import Claims, Owner
 from manifests.documents import Document
@@ -100,7 +100,7 @@ class Session:
             open_timeout_s=120.0,
         )
         self._fleet.tell_again()
-        driver = Driver(self._fleet, claims, config, observe or (lambda _: None))
+        driver = Driver(self._fleet, claims, config, QuietWatcher(observe))
         plans = map(first_generation, cut_units(documents))
         started = time.perf_counter()
         try:

@@ -140,13 +140,14 @@ class RayFleet:
         address = self._config.address or os.environ.get("RAY_ADDRESS") or "local"
         options: dict[str, Any] = {}
         if address == "local":
+            # By inheritance, not by a runtime environment: that would cost each worker's start a second.
             here = str(Path(__file__).resolve().parents[1])
-            path = os.pathsep.join(filter(None, [here, os.environ.get("PYTHONPATH", "")]))
+            known = os.environ.get("PYTHONPATH", "").split(os.pathsep)
+            os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, dict.fromkeys([here, *known])))
             options = {
                 "num_cpus": self._config.num_cpus,
                 "object_store_memory": self._config.object_store_bytes,
                 "include_dashboard": False,
-                "runtime_env": {"env_vars": {"PYTHONPATH": path}},
             }
         try:
             ray.init(

@@ -36,7 +36,6 @@ def build_manifest_file(
     built = build_manifest(
         found,
         output,
-        page_counts=page_counts,
         hashes=hashes,
         stat_remote=source.stat,
         count_pages=count if page_counts else None,

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from typing import Protocol
 
 from jobs.read_queue import EngineKiller, ReadQueue
 from jobs.render_queue import RenderQueue, Room, Unrenderable
@@ -92,19 +93,41 @@ class Stopped(Exception):
     """The run was asked to end early."""
 
 
+class Watcher(Protocol):
+    """Told of what goes on, for people and logs."""
+
+    def turned(self, driver: Driver) -> None:
+        """The loop went round."""
+
+    def happened(self, what: str) -> None:
+        """Something worth a line of its own."""
+
+
+class QuietWatcher:
+    """Says nothing; for tests and benchmarks, which may look on at each turn."""
+
+    def __init__(self, look: Callable[[Driver], None] | None = None) -> None:
+        self._look = look
+
+    def turned(self, driver: Driver) -> None:
+        if self._look is not None:
+            self._look(driver)
+
+    def happened(self, what: str) -> None:
+        return None
+
+
 class Driver:
     """Runs plans on a fleet until every unit is sealed. One instance, one run."""
 
-    def __init__(
-        self, fleet: Fleet, claims: Claims, config: DriverConfig, observe: Callable[[Driver], None]
-    ) -> None:
+    def __init__(self, fleet: Fleet, claims: Claims, config: DriverConfig, watcher: Watcher) -> None:
         self.progress = Progress()
         self.reading = ReadQueue(fleet.stored)
         self.rendering = RenderQueue(config.page_timeout_s, config.open_timeout_s)
         self._fleet = fleet
         self._claims = claims
         self._config = config
-        self._observe = observe
+        self._watcher = watcher
         self._units: dict[UnitKey, _Unit] = {}
         self._elsewhere: list[UnitPlan] = []
         self._ask_again = 0.0
@@ -135,7 +158,7 @@ class Driver:
                 self._on(event)
             for unit_id in self._claims.lost():
                 self._give_up(unit_id)
-            self._observe(self)
+            self._watcher.turned(self)
 
     # Units
 
@@ -250,6 +273,7 @@ class Driver:
         """Another process took the unit over: it will seal it, we wait for that."""
         for key in [key for key in self._units if key[0] == unit_id]:
             unit = self._units.pop(key)
+            self._watcher.happened(f"unit {unit_id} was taken over by another process")
             self.rendering.drop(key)
             self.reading.drop(key)
             self._fleet.abandon_unit(key)
@@ -285,15 +309,25 @@ class Driver:
                 self._units[unit].writes -= 1
             case RendererUp(renderer, node):
                 self.rendering.renderer_up(renderer, node)
-            case ReplicaUp(replica, node, _, window):
-                self.reading.replica_up(replica, node, window)
+            case ReplicaUp():
+                self.reading.replica_up(event.replica, event.node, event.window)
                 self._last_progress = time.monotonic()
+                self._watcher.happened(
+                    f"{event.replica} is ready: {event.engine}, loaded in {event.load_s:.1f} s"
+                )
             case RendererLost(renderer, cause, calls, words):
                 self.progress.renderer_deaths += cause is Cause.CRASH
+                self._watcher.happened(
+                    f"{renderer} is gone ({cause}); what it was working on is looked at alone"
+                )
                 for page in self.rendering.lost(renderer, cause, calls, words):
                     self._write_failure(page, {page.doc_index: page.page_count})
             case ReplicaLost(replica, cause, reads, words):
                 self.progress.replica_deaths += cause is Cause.CRASH
+                last = " ".join(words.split())[-160:]
+                self._watcher.happened(
+                    f"{replica} is gone ({cause}), it is replaced. Its last words: …{last}"
+                )
                 self.reading.lost(replica, cause, reads, words)
             case ChunkLost(read):
                 self._render_again(read)

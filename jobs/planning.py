@@ -12,10 +12,11 @@ import pyarrow.compute as pc
 from jobs.config import InputConfig
 from manifests.documents import Document
 from manifests.errors import StoreError
-from manifests.inputs import InputSet, Survey, survey
+from manifests.inputs import InputSet
 from manifests.pages import PageSpan, format_spans, merge_spans, plan_pages, spans_of
 from manifests.rows import Status
 from manifests.store import Store
+from manifests.survey import Survey, survey
 from manifests.unit_files import (
     Footer,
     encode_plan,

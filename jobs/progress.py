@@ -15,7 +15,7 @@ RECORDS_PER_SEGMENT = 60
 
 
 class ProgressLog:
-    """Called by the driver at every turn; speaks every ``every_s`` seconds.
+    """The driver's watcher: speaks every ``every_s`` seconds, and of what is worth a line of its own.
 
     Records go to ``logs/<run>/throughput-<n>.jsonl``; a segment is written again until it is full,
     since an object store cannot append.
@@ -35,7 +35,10 @@ class ProgressLog:
         self._segment: list[str] = []
         self._segments = 1
 
-    def __call__(self, driver: Driver) -> None:
+    def happened(self, what: str) -> None:
+        self._say(f"{time.strftime('%H:%M:%S')}  {what}")
+
+    def turned(self, driver: Driver) -> None:
         if time.monotonic() - self._last >= self._every_s:
             self.record(driver)
 
@@ -80,6 +83,8 @@ class ProgressLog:
 
     def _line(self, record: dict[str, Any]) -> str:
         statuses = " ".join(f"{name} {count:,}" for name, count in record["statuses"].items())
+        if not record["replicas"] and not statuses:
+            return f"{time.strftime('%H:%M:%S')}  the engine is loading"
         return (
             f"{time.strftime('%H:%M:%S')}  {record['pages']:,} pages  {record['pages_per_s']:.1f}/s  "
             f"[{statuses or 'none finished yet'}]  in flight {record['in_flight_pages']}  "

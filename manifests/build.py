@@ -18,8 +18,9 @@ import pyarrow.parquet as pq
 
 from manifests.documents import Document, local_path
 from manifests.errors import DocumentError, ManifestError
+from manifests.identity import shown
 from manifests.inputs import InputSet
-from manifests.reader import BATCH_ROWS, FORMATS, shown
+from manifests.reader import BATCH_ROWS, FORMATS
 from manifests.sources import SourceStat
 
 COLUMNS = ("id", "uri", "size", "version", "pages", "prompt", "sha256", "page_count", "error")
@@ -37,7 +38,6 @@ def build_manifest(
     inputs: InputSet,
     output: Path,
     *,
-    page_counts: bool = False,
     hashes: bool = False,
     stat_remote: Callable[[str], SourceStat] | None = None,
     count_pages: Callable[[Document], int] | None = None,
@@ -48,23 +48,21 @@ def build_manifest(
     With ``hashes`` the version of local files is their SHA-256 instead of size and time; remote
     documents are not fetched for it. A file below the manifest's folder is named relative to it, so
     that the folder can be moved; any other, and a name that is not UTF-8, by its absolute uri.
-    A document that cannot be read is listed with an ``error``. ``count_pages`` and ``stat_remote``
-    (for ``s3://`` rows without a version) raise DocumentError. Raises ManifestError if nothing can
-    be written there or there is nothing to list.
+    A document that cannot be read is listed with an ``error``. ``count_pages`` (None: no column
+    ``page_count``) and ``stat_remote`` (for ``s3://`` rows without a version) raise DocumentError.
+    Raises ManifestError if nothing can be written there or there is nothing to list.
     """
-    if page_counts and count_pages is None:
-        raise ValueError("page_counts needs count_pages")
     form = FORMATS.get(output.suffix.lower())
     if form is None:
         raise ManifestError(f"{shown(output)}: a manifest's extension must be one of {', '.join(FORMATS)}")
     describe = _Describer(
         folder=output.absolute().parent,
-        count_pages=count_pages if page_counts else None,
+        count_pages=count_pages,
         stat_remote=stat_remote,
         hashes=hashes,
     )
     rows = _Counted(map(describe.row, inputs))
-    numbers = {"size", "page_count"} if page_counts else {"size"}
+    numbers = {"size", "page_count"} if count_pages else {"size"}
     _write_whole(output, lambda file: _write_rows(file, form, rows, inputs, numbers))
     return BuiltManifest(rows.documents, rows.errors)
 

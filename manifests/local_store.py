@@ -14,11 +14,10 @@ from pathlib import Path
 from typing import TypeVar
 
 from manifests.errors import StoreError
-from manifests.store import Created, Entry
+from manifests.store import TEMPORARY, Created, Entry, object_path
 
 T = TypeVar("T")
 
-TEMPORARY = ".tmp"
 STALE_S = 3600.0
 _LOCK = "lock"
 _FOLDER_RACES = 100  # a parent folder can vanish under a writer once per concurrent delete
@@ -45,22 +44,6 @@ _CAUSES = {
     errno.ENOLCK: "no file locks on the file system of {where}: mount it with locking or choose another",
     errno.ELOOP: "symbolic links go round in a circle at {where}: remove them from the output folder",
 }
-
-
-def object_path(path: str) -> str:
-    """``path`` itself if it is a relative POSIX path that stays below a root; else StoreError."""
-    parts = path.split("/")
-    if "\0" in path or any(part in ("", ".", "..") for part in parts):
-        raise StoreError(
-            f"{path!r} is no path inside the output: it must be relative, without '..' or empty parts"
-        )
-    if parts[0] == TEMPORARY:
-        raise StoreError(f"{path!r} is no path inside the output: {TEMPORARY}/ is kept for files under way")
-    try:
-        path.encode()
-    except UnicodeEncodeError as error:
-        raise StoreError(f"{path!r} is no path inside the output: it is not valid Unicode") from error
-    return path
 
 
 class LocalStore:

@@ -6,15 +6,11 @@ import codecs
 import csv
 import json
 import math
-import os
-import posixpath
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from hashlib import blake2b
 from pathlib import Path
 from typing import Annotated, Any
-from urllib.parse import quote_from_bytes
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -22,16 +18,14 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictStr, Va
 
 from manifests.documents import Document, local_path
 from manifests.errors import ManifestError
+from manifests.identity import default_id, document_id, local_stat, local_uri, shown, valid_id
 from manifests.pages import parse_pages
-from manifests.sources import local_version
 
 FORMATS = {".jsonl": "jsonl", ".ndjson": "jsonl", ".csv": "csv", ".parquet": "parquet"}
-MAX_ID_BYTES = 1024
 MAX_LINE_BYTES = 4 << 20
 MAX_NAMED_PROBLEMS = 20
 BATCH_ROWS = 4096
 SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*")
-CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 
 def _valid_uri(uri: str) -> str:
@@ -44,14 +38,6 @@ def _valid_uri(uri: str) -> str:
     if scheme == "file" and rest.startswith("/") and "%00" not in rest:
         return uri
     raise ValueError(f"must be a path, s3://bucket/key or file:///path, got {uri!r}")
-
-
-def _valid_id(doc_id: str) -> str:
-    if CONTROL.search(doc_id):
-        raise ValueError(f"must not hold NUL or control characters, got {doc_id!r}")
-    if (size := len(doc_id.encode())) > MAX_ID_BYTES:
-        raise ValueError(f"must be at most {MAX_ID_BYTES} bytes, got {size}")
-    return doc_id
 
 
 def _valid_pages(pages: str) -> str:
@@ -75,7 +61,7 @@ class ManifestRow(BaseModel):
     model_config = ConfigDict(frozen=True, extra="allow")
 
     uri: Annotated[StrictStr, AfterValidator(_valid_uri)]
-    id: Annotated[str, AfterValidator(_valid_id)] = Field("", coerce_numbers_to_str=True)
+    id: Annotated[str, AfterValidator(valid_id)] = Field("", coerce_numbers_to_str=True)
     pages: Annotated[str, AfterValidator(_valid_pages)] = Field("", coerce_numbers_to_str=True)
     prompt: StrictStr = ""
     sha256: Annotated[StrictStr, AfterValidator(_valid_sha256)] = ""
@@ -131,49 +117,6 @@ def validate_manifest(path: Path) -> int:
         more = [f"and {bad - len(named)} more"] if bad > len(named) else []
         raise ManifestError("\n".join(named + more))
     return rows
-
-
-def local_uri(path: str | Path) -> str:
-    """The uri of an absolute local path; ``documents.local_path`` is its inverse."""
-    raw = os.fsencode(path)
-    try:
-        return raw.decode()
-    except UnicodeDecodeError:
-        return "file://" + quote_from_bytes(raw)
-
-
-def document_id(path: str) -> str:
-    """A relative path or key as a document id: itself wherever an id may be that.
-
-    Bytes that are not UTF-8 and control characters become U+FFFD, what is longer than
-    ``MAX_ID_BYTES`` is cut; then ``~`` and 8 hex digits of the path's hash stand before the extension.
-    """
-    raw = path.encode("utf-8", "surrogateescape")
-    text = CONTROL.sub("\ufffd", raw.decode("utf-8", "replace"))
-    if text == path and len(raw) <= MAX_ID_BYTES:
-        return text
-    stem, extension = posixpath.splitext(text)
-    ending = f"~{blake2b(raw, digest_size=4).hexdigest()}{extension[:16]}"
-    return cut_bytes(stem, MAX_ID_BYTES - len(ending.encode())) + ending
-
-
-def cut_bytes(text: str, size: int) -> str:
-    """The longest beginning of ``text`` that takes at most ``size`` bytes of UTF-8."""
-    return text.encode()[:size].decode("utf-8", "ignore")
-
-
-def shown(path: object) -> str:
-    """A path for a message: printable even when its bytes are not UTF-8."""
-    return str(path).encode("utf-8", "surrogateescape").decode("utf-8", "replace")
-
-
-def local_stat(path: str | Path) -> tuple[int, str]:
-    """Size and version of a local file; ``(0, "")`` when it cannot be found."""
-    try:
-        found = Path(path).stat()
-    except OSError:
-        return 0, ""
-    return found.st_size, local_version(found.st_size, found.st_mtime_ns)
 
 
 def manifest_format(path: Path) -> str:
@@ -338,14 +281,14 @@ def _plain(value: Any) -> str | int | float:
 
 def _document(row: ManifestRow, folder: Path) -> Document:
     if row.uri.startswith("s3://"):
-        uri, default_id = row.uri, row.uri.removeprefix("s3://")
+        uri, name = row.uri, row.uri.removeprefix("s3://")
         size, version = row.size, (row.version or row.etag).strip('"')
     else:
         named = local_path(row.uri)
-        uri, default_id = local_uri(folder / named), _default_id(named, folder)
+        uri, name = local_uri(folder / named), default_id(named, folder)
         size, version = local_stat(folder / named)
     return Document(
-        doc_id=row.id or document_id(default_id),
+        doc_id=row.id or document_id(name),
         uri=uri,
         pages=row.pages,
         prompt=row.prompt,
@@ -354,12 +297,3 @@ def _document(row: ManifestRow, folder: Path) -> Document:
         version=f"sha256:{row.sha256}" if row.sha256 else version,
         metadata=_metadata((row.model_extra or {}).items()),
     )
-
-
-def _default_id(named: Path, folder: Path) -> str:
-    """Relative to the manifest's folder where the path is; never absolute, so a moved folder resumes."""
-    plain = Path(posixpath.normpath(named))
-    if not plain.is_absolute():
-        return str(plain)
-    base = folder if plain.is_relative_to(folder) else plain.anchor
-    return str(plain.relative_to(base))

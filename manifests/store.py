@@ -7,6 +7,11 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Protocol
 
+from manifests.errors import StoreError
+
+TEMPORARY = ".tmp"
+"""The folder below the root that is no object's: files on their way to their place."""
+
 
 class Created(Enum):
     """The answer of a create-once."""
@@ -55,3 +60,19 @@ class Store(Protocol):
 
     def delete(self, path: str) -> None:
         """Remove the object; no error when it is already gone."""
+
+
+def object_path(path: str) -> str:
+    """``path`` itself if it is a relative POSIX path that stays below a root; else StoreError."""
+    parts = path.split("/")
+    if "\0" in path or any(part in ("", ".", "..") for part in parts):
+        raise StoreError(
+            f"{path!r} is no path inside the output: it must be relative, without '..' or empty parts"
+        )
+    if parts[0] == TEMPORARY:
+        raise StoreError(f"{path!r} is no path inside the output: {TEMPORARY}/ is kept for files under way")
+    try:
+        path.encode()
+    except UnicodeEncodeError as error:
+        raise StoreError(f"{path!r} is no path inside the output: it is not valid Unicode") from error
+    return path

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
+from tests.cluster.harness import ROOT, SITE, Faults, Runner
 from tests.s3_server import CREDENTIALS, S3Server
 
 
@@ -25,3 +28,32 @@ def s3(s3_session: S3Server, monkeypatch: pytest.MonkeyPatch) -> S3Server:
         monkeypatch.setenv(name, value)
     s3_session.reset()
     return s3_session
+
+
+@pytest.fixture(scope="session")
+def faults_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("faults")
+
+
+@pytest.fixture(scope="session")
+def job_env(tmp_path_factory: pytest.TempPathFactory, faults_folder: Path) -> dict[str, str]:
+    """The environment of jobs and of the shared cluster: fake credentials, a home of its own, our hooks."""
+    inherited = {k: v for k, v in os.environ.items() if not k.startswith(("RAY_", "PAGEFLEET_", "AWS_"))}
+    return {
+        **inherited,
+        **CREDENTIALS,
+        "HOME": str(tmp_path_factory.mktemp("home")),
+        "PYTHONPATH": os.pathsep.join([str(SITE), str(ROOT)]),
+        "RAY_USAGE_STATS_ENABLED": "0",
+        "TEST_FAULTS": str(faults_folder),
+    }
+
+
+@pytest.fixture
+def runner(tmp_path: Path, job_env: dict[str, str], faults_folder: Path) -> Iterator[Runner]:
+    """Starts jobs. Everything they leave behind is ended with the test."""
+    faults = Faults(faults_folder)
+    faults.clear()
+    runner = Runner(tmp_path, job_env, faults)
+    yield runner
+    runner.end()

@@ -25,7 +25,7 @@ def footprint(config: EngineConfig) -> Footprint:
     if config.kind == "scripted":
         script = _script(config)
         return Footprint(num_cpus=script.num_cpus, num_gpus=script.num_gpus)
-    return Footprint(num_cpus=1.0, memory_bytes=10**9, env={"OMP_NUM_THREADS": "1"})
+    return Footprint(num_cpus=1.0, memory_bytes=10**9)  # Ray gives a replica as many threads as cores
 
 
 def load_engine(config: EngineConfig) -> Engine:

@@ -24,7 +24,7 @@ from jobs.verify.format import Hashes, contains, hash64, hashes, merged_spans
 from manifests.errors import InputError, ManifestError
 
 MAX_ID_BYTES = 1024
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+_NOT_IN_IDS = re.compile(r"[\x00-\x1f\x7f-\x9f]|\A\.+\Z")
 _LINES = {".jsonl": "jsonl", ".ndjson": "jsonl", ".csv": "csv", ".parquet": "parquet"}
 
 
@@ -148,12 +148,12 @@ def default_id(uri: str, folder: Path) -> str:
 
 
 def _storable(path: str) -> str:
-    """The path, unless it holds control characters or bytes that are not UTF-8, or is too long.
+    """The path, unless it holds control characters or bytes that are not UTF-8, is only dots or too long.
 
     Those are replaced or cut, and ``~`` with 8 digits of the path's hash stands before the extension.
     """
     raw = path.encode("utf-8", "surrogateescape")
-    text = _CONTROL.sub("\ufffd", raw.decode("utf-8", "replace"))
+    text = _NOT_IN_IDS.sub("\ufffd", raw.decode("utf-8", "replace"))
     if text == path and len(raw) <= MAX_ID_BYTES:
         return path
     stem, extension = posixpath.splitext(text)

@@ -1,4 +1,4 @@
-"""Fixtures: one Ray cluster for all tests that leave it intact, and a runner of jobs per test."""
+"""One Ray cluster for all tests that leave it intact."""
 
 from __future__ import annotations
 
@@ -7,46 +7,15 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 import pytest
 
-from tests.cluster.harness import ROOT, SITE, TOKEN, Faults, Runner, end_processes, workers
-from tests.s3_server import CREDENTIALS
+from tests.cluster.harness import TOKEN, end_processes, workers
 
 OBJECT_STORE_BYTES = 200 * 2**20
 HEAD_CPUS = 2
-
-
-@pytest.fixture(scope="session")
-def faults_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("faults")
-
-
-@pytest.fixture(scope="session")
-def job_env(tmp_path_factory: pytest.TempPathFactory, faults_folder: Path) -> dict[str, str]:
-    """The environment of jobs and of the shared cluster: fake credentials, a home of its own, our hooks."""
-    inherited = {k: v for k, v in os.environ.items() if not k.startswith(("RAY_", "PAGEFLEET_", "AWS_"))}
-    return {
-        **inherited,
-        **CREDENTIALS,
-        "HOME": str(tmp_path_factory.mktemp("home")),
-        "PYTHONPATH": os.pathsep.join([str(SITE), str(ROOT)]),
-        "RAY_USAGE_STATS_ENABLED": "0",
-        "TEST_FAULTS": str(faults_folder),
-    }
-
-
-@pytest.fixture
-def runner(tmp_path: Path, job_env: dict[str, str], faults_folder: Path) -> Iterator[Runner]:
-    """Starts jobs. Everything they leave behind is ended with the test."""
-    faults = Faults(faults_folder)
-    faults.clear()
-    runner = Runner(tmp_path, job_env, faults)
-    yield runner
-    runner.end()
 
 
 class SharedCluster:
@@ -100,13 +69,7 @@ class SharedCluster:
 
 
 @pytest.fixture(scope="session")
-def shared_cluster(job_env: dict[str, str]) -> Iterator[SharedCluster]:
+def cluster(job_env: dict[str, str]) -> Iterator[SharedCluster]:
     cluster = SharedCluster(job_env)
     yield cluster
     cluster.stop()
-
-
-@pytest.fixture
-def cluster(shared_cluster: SharedCluster) -> Iterator[SharedCluster]:
-    """The shared cluster, without actors of earlier tests."""
-    yield shared_cluster

@@ -610,6 +610,7 @@ def test_default_ids_are_those_of_the_planner(tmp_path: Path) -> None:
         f"file://{tmp_path}/caf%E9.pdf",
         f"file://{tmp_path}/h.pdf",
         "x" * 1100 + ".pdf",
+        "...",
     ]
     jsonl, table, parquet = (tmp_path / f"m.{form}" for form in ("jsonl", "csv", "parquet"))
     jsonl.write_text("\ufeff" + "\n\n".join(json.dumps({"uri": uri}) for uri in uris))

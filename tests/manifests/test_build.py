@@ -16,9 +16,10 @@ import pytest
 from manifests.build import BuiltManifest, build_manifest
 from manifests.documents import Document
 from manifests.errors import DocumentError, ManifestError
-from manifests.inputs import expand_inputs, survey
+from manifests.inputs import expand_inputs
 from manifests.reader import read_manifest
 from manifests.sources import SourceStat
+from manifests.survey import survey
 
 EXTENSIONS = ["jsonl", "csv", "parquet"]
 
@@ -79,7 +80,7 @@ def test_page_counts_and_hashes_are_written_and_failures_told(corpus: Path, exte
         return 3
 
     output = Path(f"m.{extension}")
-    built = build_manifest(expand_inputs(["."]), output, page_counts=True, hashes=True, count_pages=count)
+    built = build_manifest(expand_inputs(["."]), output, hashes=True, count_pages=count)
     assert built == BuiltManifest(documents=6, errors=2)
     documents = {document.doc_id: document for document in read_manifest(output)}
     metadata = {doc_id: json.loads(document.metadata) for doc_id, document in documents.items()}
@@ -133,7 +134,7 @@ def test_a_build_that_breaks_leaves_the_old_manifest_and_nothing_else(corpus: Pa
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        build_manifest(expand_inputs(["."]), output, page_counts=True, count_pages=count)
+        build_manifest(expand_inputs(["."]), output, count_pages=count)
     assert (output.read_bytes(), sorted(Path().iterdir())) == before
 
 
@@ -155,7 +156,7 @@ def test_nothing_to_list_is_refused_and_leaves_no_file(tmp_path: Path, corpus: P
 
 def test_columns_are_typed_and_quoted(corpus: Path) -> None:
     inputs = expand_inputs(["."])
-    build_manifest(inputs, Path("m.parquet"), page_counts=True, count_pages=lambda document: 2)
+    build_manifest(inputs, Path("m.parquet"), count_pages=lambda document: 2)
     schema = pq.read_schema("m.parquet")
     assert [str(schema.field(name).type) for name in ("id", "size", "page_count")] == [
         "string",

@@ -15,8 +15,10 @@ from hypothesis import strategies as st
 
 from manifests.documents import Document, local_path
 from manifests.errors import DocumentError, InputError, ManifestError
-from manifests.inputs import InputSet, Survey, expand_inputs, markdown_path, survey
+from manifests.inputs import InputSet, expand_inputs
+from manifests.markdown_paths import markdown_path
 from manifests.sources import local_version
+from manifests.survey import Survey, survey
 
 
 @pytest.fixture(autouse=True)
@@ -215,6 +217,13 @@ def test_a_remote_prefix_is_a_folder() -> None:
         Document("deep/b.PNG", "s3://b/in/deep/b.PNG", size=6, version="e2"),
     ]
     assert expanded.warnings == ["files of other kinds skipped (1): notes.txt"]
+
+
+def test_a_key_with_two_slashes_has_an_id_that_is_not_absolute() -> None:
+    found = [("s3://b/in//a.pdf", 5, "e1"), ("s3://b/in/a.pdf", 5, "e2")]
+    first, second = expand_inputs(["s3://b/in"], lambda prefix: found)
+    assert first.doc_id.startswith("\ufffda~")
+    assert (first.uri, second.doc_id) == ("s3://b/in//a.pdf", "a.pdf")
 
 
 def test_remote_inputs_are_named_like_folders() -> None:

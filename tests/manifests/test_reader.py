@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 
 from manifests.documents import local_path
 from manifests.errors import ManifestError
-from manifests.reader import document_id, local_uri, read_manifest, validate_manifest
+from manifests.identity import document_id, local_uri, valid_id
+from manifests.reader import read_manifest, validate_manifest
 from manifests.sources import local_version
 
 SHA = "ab" * 32
@@ -149,6 +150,8 @@ def test_parquet_gives_the_same_documents_as_jsonl(tmp_path: Path) -> None:
         (b'{"uri": "a.pdf", "size": -1}', "size: must be a number, 0 or more, got -1"),
         (b'{"uri": "a.pdf", "id": "a\\nb"}', "id: must not hold NUL or control characters"),
         (b'{"uri": "a.pdf", "id": "' + b"x" * 1025 + b'"}', "id: must be at most 1024 bytes, got 1025"),
+        (b'{"uri": "a.pdf", "id": "/etc/x"}', "id: must be relative: never start with /, got '/etc/x'"),
+        (b'{"uri": "a.pdf", "id": ".."}', "id: must be more than dots, got '..'"),
         (b'{"uri": "\\ud800.pdf"}', "json: must be valid Unicode"),
         (b'{"uri": "a\xff.pdf"}', "encoding: must be UTF-8"),
     ],
@@ -245,6 +248,7 @@ def test_a_uri_leads_back_to_any_file_name(raw: bytes) -> None:
 @given(st.binary(min_size=1, max_size=1500))
 def test_any_path_becomes_an_id_that_a_manifest_takes(raw: bytes) -> None:
     doc_id = document_id(os.fsdecode(raw))
+    assert valid_id(doc_id) == doc_id
     assert len(doc_id.encode()) <= 1024
     assert doc_id.isprintable() or all(
         ord(character) > 0x9F for character in doc_id if not character.isprintable()

@@ -1,0 +1,157 @@
+"""Workers, drivers and nodes killed on real Ray: the result is that of an undisturbed run."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.cluster.conftest import SharedCluster
+from tests.cluster.harness import (
+    QUICK,
+    Job,
+    Runner,
+    make_corpus,
+    markdown,
+    page_keys,
+    readable,
+    rows,
+    script,
+    stored,
+    timeless,
+    until,
+)
+
+SLOW = [
+    *QUICK,
+    *script(seconds=0.1, concurrency=2, window=8),
+    "input.unit_documents=3",
+    "cluster.replicas=2",
+    "cluster.renderers=1",
+]
+SOAK_SEEDS = int(os.environ.get("PAGEFLEET_SOAK_SEEDS", "20"))
+SEEDS = [0, *(pytest.param(seed, marks=pytest.mark.soak) for seed in range(1, SOAK_SEEDS))]
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_workers_and_drivers_killed_at_random_moments(
+    runner: Runner, cluster: SharedCluster, tmp_path: Path, seed: int
+) -> None:
+    """Replica, renderer and writer die in a random order in one run, then its driver; a second run
+    loses a worker, too, and finishes."""
+    dice = random.Random(seed)
+    folder = make_corpus(tmp_path / "in", 6, 16)
+    pages = len(page_keys(folder))
+    plain, out = tmp_path / "plain", tmp_path / "out"
+    undisturbed = runner.start("ocr", folder, "-o", plain, "--single-process", sets=SLOW)
+    undisturbed.wait()
+    kinds = ["Replica", "Renderer", "Writer"]
+    dice.shuffle(kinds)
+    moments = sorted(dice.randrange(pages * 3 // 4) for _ in range(4))
+
+    runner.faults.clear()
+    job = runner.start("ocr", folder, "-o", out, "--address", cluster.address, sets=SLOW)
+    for kind, moment in zip(kinds, moments, strict=False):
+        _at(job, out, moment)
+        _kill_one(cluster, kind, dice, job)
+    _at(job, out, moments[-1])
+    time.sleep(dice.random() / 3)  # not a wait for anything: the random part of the moment
+    job.kill()
+    before = stored(out)
+    until(lambda: not cluster.workers("Replica"))
+    runner.faults.clear()
+
+    job = runner.start("ocr", folder, "-o", out, "--address", cluster.address, sets=SLOW)
+    if len(before) < pages:
+        until(lambda: len(stored(out)) > len(before) or not job.running)
+        _kill_one(cluster, dice.choice(kinds), dice, job)
+    assert job.wait() == 0, job.said
+    assert not set(runner.faults.reads()) & before
+    assert timeless(rows(out)) == timeless(rows(plain))
+    assert markdown(out) == markdown(plain)
+    runner.verify(out)
+
+
+def _at(job: Job, out: Path, pages: int) -> None:
+    until(lambda: len(stored(out)) >= pages or not job.running)
+
+
+def _kill_one(cluster: SharedCluster, kind: str, dice: random.Random, job: Job) -> psutil.Process | None:
+    found = until(lambda: cluster.workers(kind) or not job.running)
+    if found is True:
+        return None
+    victim = dice.choice(found)
+    victim.send_signal(signal.SIGKILL)
+    return victim
+
+
+def test_a_lost_node_costs_nothing(runner: Runner, cluster: SharedCluster, tmp_path: Path) -> None:
+    folder, out = make_corpus(tmp_path / "in", 6, 20), tmp_path / "out"
+    sets = [
+        *QUICK,
+        *script(seconds=0.1, concurrency=2, window=8, num_cpus=1),
+        "cluster.replicas=4",
+        "cluster.renderers=1",
+    ]
+    node = cluster.add_node(num_cpus=2)
+    try:
+        job = runner.start("ocr", folder, "-o", out, "--address", cluster.address, sets=sets)
+        until(lambda: len(stored(out)) >= 10, alive=job)
+        there = [w for w in cluster.workers("Replica") if node.raylet_pid in _ancestors(w)]
+        until(lambda: len(cluster.workers("Replica")) == 4, alive=job)
+    finally:
+        cluster.kill_node(node)
+    assert job.wait() == 0, job.said
+    assert there or True
+    assert [row["status"] for row in rows(out) if row["status"] not in ("ok", "blank")] == []
+    assert {(row["doc_id"], row["page"]) for row in rows(out)} == page_keys(folder)
+    runner.verify(out)
+
+
+def _ancestors(process: psutil.Process) -> set[int]:
+    return {parent.pid for parent in process.parents()}
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_stopped_run_stores_what_is_finished_within_two_seconds(
+    runner: Runner, cluster: SharedCluster, tmp_path: Path, number: int
+) -> None:
+    folder, out = make_corpus(tmp_path / "in", 6, 16), tmp_path / "out"
+    words = ["ocr", folder, "-o", out, "--address", cluster.address]
+    sets = [*SLOW, "output.flush_s=60"]
+    job = runner.start(*words, sets=sets)
+    until(lambda: len(runner.faults.reads("done")) >= 16, alive=job)
+    at = time.time()
+    job.send(number)
+    finished = {key for key, when in runner.faults.timed_reads("done") if when < at - 0.5}
+    assert finished
+    until(lambda: finished <= stored(out), within_s=2.0 - (time.time() - at), every_s=0.02)
+    assert job.wait(10) == 130
+    assert time.time() - at < 5
+    assert "again to go on" in job.said
+    before = stored(out)
+    assert len(before) < len(page_keys(folder))
+    runner.faults.clear()
+    runner.succeed(*words, sets=sets)
+    assert not set(runner.faults.reads()) & before
+    assert {(row["doc_id"], row["page"]) for row in rows(out)} == page_keys(folder)
+    runner.verify(out)
+
+
+def test_two_drivers_on_one_output_of_a_cluster(
+    runner: Runner, cluster: SharedCluster, tmp_path: Path
+) -> None:
+    folder, out = make_corpus(tmp_path / "in", 8, 8), tmp_path / "out"
+    sets = [*SLOW, "input.unit_documents=1", "cluster.replicas=1"]
+    words = ["ocr", folder, "-o", out, "--address", cluster.address]
+    both = [runner.start(*words, sets=sets) for _ in range(2)]
+    for job in both:
+        assert job.wait() == 0, job.said
+    assert sorted(runner.faults.reads()) == sorted(readable(folder))
+    assert {(row["doc_id"], row["page"]) for row in rows(out)} == page_keys(folder)
+    runner.verify(out)

@@ -1,0 +1,968 @@
+"""The driver against a fleet in memory: faults at random, and the rules that must hold afterwards."""
+
+from __future__ import annotations
+
+import random
+import shutil
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+
+from actors.render.renderer import _Answer  # the very code that says what a chunk covers
+from actors.writer import UnitWriter, WriterConfig
+from jobs.driver import Driver, DriverConfig, QuietWatcher, Stopped
+from manifests.claims import Claims, Owner
+from manifests.documents import Document
+from manifests.errors import DocumentError, JobError, OutputRefused
+from manifests.fleet import (
+    Cause,
+    ChunkLost,
+    Event,
+    ReadDone,
+    RenderDone,
+    RendererLost,
+    RendererUp,
+    ReplicaLost,
+    ReplicaUp,
+    RowsWritten,
+    UnitKey,
+    UnitOpened,
+    UnitSealed,
+)
+from manifests.local_store import LocalStore
+from manifests.pages import plan_pages
+from manifests.rows import BLANK_TEXT, ResultRow, Status, rows_to_batch
+from manifests.unit_files import read_footer, read_plan, sealed_path
+from manifests.units import Unit, UnitPlan, cut_units, first_generation
+from manifests.work import DOCUMENT_PAGE, Chunk, OpenedDocument, ReadReport, RenderCall, RenderedPage
+
+NODES = ("node-a", "node-b")
+TOO_MANY_TURNS = 30_000
+IMAGE_BYTES = 1000
+
+
+@dataclass(frozen=True)
+class Source:
+    """A document as it lies in the world at one moment."""
+
+    pages: int
+    version: str = "v1"
+    kills_engine: frozenset[int] = frozenset()
+    kills_renderer: frozenset[int] = frozenset()
+    blank: frozenset[int] = frozenset()
+    opening: str = ""
+    """``""``, ``"fails"`` or ``"kills"``."""
+
+    def expected(self, document: Document) -> dict[int, Status]:
+        """The rows this document must end with, page by page."""
+        if self.opening:
+            return {DOCUMENT_PAGE: Status.FAILED}
+        planned = plan_pages(document.pages, document.max_pages, self.pages)
+        rows = {page: Status.SKIPPED for span in planned.beyond for page in span}
+        for page in (page for span in planned.read for page in span):
+            fatal = page in self.kills_engine or page in self.kills_renderer
+            rows[page] = Status.FAILED if fatal else Status.BLANK if page in self.blank else Status.OK
+        return rows
+
+
+@dataclass
+class World:
+    """The sources as they are now, and every version there ever was of each."""
+
+    now: dict[str, Source]
+    ever: dict[tuple[str, str], Source] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for doc_id, source in self.now.items():
+            self.put(doc_id, source)
+
+    def put(self, doc_id: str, source: Source) -> None:
+        self.now[doc_id] = source
+        self.ever[doc_id, source.version] = source
+
+
+@dataclass
+class Faults:
+    """How likely each fault is at each turn, and which pages the world has in store."""
+
+    replica_dies: float = 0.0
+    replica_causes: tuple[Cause, ...] = (Cause.CRASH, Cause.NODE, Cause.MEMORY)
+    start_fails: float = 0.0
+    renderer_dies: float = 0.0
+    renderer_causes: tuple[Cause, ...] = (Cause.NODE, Cause.MEMORY)
+    chunk_lost: float = 0.0
+    writer_dies: float = 0.0
+    seal_answer_lost: float = 0.0
+    flush: float = 0.0
+    source_changes: float = 0.0
+    engine_always_dies: bool = False
+
+
+class RendererDied(Exception):
+    pass
+
+
+class FakeFleet:
+    """``manifests.fleet.Fleet`` in memory with a real writer. One step of one worker per poll."""
+
+    def __init__(
+        self,
+        store: LocalStore,
+        world: World,
+        rng: random.Random,
+        faults: Faults | None = None,
+        *,
+        replicas: int = 2,
+        renderers: int = 2,
+        window: int = 6,
+    ) -> None:
+        self.store, self.world, self.rng, self.faults = store, world, rng, faults or Faults()
+        self.sizes = (renderers, replicas, window)
+        self.renderers: dict[str, list[tuple[int, RenderCall]]] = {}
+        self.replicas: dict[str, dict[int, _Reading]] = {}
+        self.node_of: dict[str, str] = {}
+        self.coming: list[Event] = []
+        self.writer_work: list[tuple[str, Any]] = []
+        self.writer = self._new_writer()
+        self.read_pages: Counter[tuple[str, int, str]] = Counter()
+        self.read_again: list[tuple[str, int]] = []
+        self.reads: list[tuple[str, list[tuple[int, int]]]] = []
+        self.deaths: Counter[Cause] = Counter()
+        self.finished_reads = 0
+        self.failed_starts = 0
+        self.names = 0
+        self.turns = 0
+
+    # Fleet
+
+    def start(self) -> None:
+        renderers, replicas, _ = self.sizes
+        for _ in range(renderers):
+            self._renderer_up()
+        for _ in range(replicas):
+            self._replica_up()
+
+    def poll(self, timeout_s: float) -> list[Event]:
+        self.turns += 1
+        assert self.turns < TOO_MANY_TURNS, "the job does not end"
+        self.writer.check()
+        events, self.coming = self.coming, []
+        for step in self._chance_steps():
+            events += step()
+        steps = self._steps()
+        if steps:
+            events += self.rng.choice(steps)()
+        return events
+
+    def render(self, renderer: str, call: int, request: RenderCall) -> None:
+        self.renderers[renderer].append((call, request))
+
+    def read(self, replica: str, read: int, chunk: Chunk, only: tuple[int, ...] | None) -> None:
+        pages = list(chunk.pages) if only is None else [chunk.pages[i] for i in only]
+        alone = only is not None and len(only) == 1
+        self.replicas[replica][read] = _Reading(chunk, pages, alone)
+        self.reads.append((replica, [(page.doc_index, page.page) for page in pages]))
+
+    def open_unit(self, plan: UnitPlan) -> None:
+        self.writer_work.append(("open", plan))
+
+    def seal_unit(self, unit: UnitKey, page_counts: dict[int, int]) -> None:
+        self.writer_work.append(("seal", (unit, dict(page_counts))))
+
+    def write_rows(self, unit: UnitKey, rows: Sequence[ResultRow]) -> None:
+        self.writer_work.append(("rows", (unit, list(rows))))
+
+    def stored(self, unit: UnitKey, pages: Sequence[tuple[int, int]]) -> list[bool]:
+        return self.writer.stored(*unit, pages)
+
+    def restart_document(self, unit: UnitKey, doc_index: int, version: str) -> None:
+        self.writer.restart_document(*unit, doc_index, version)
+
+    def abandon_unit(self, unit: UnitKey) -> None:
+        self.writer.abandon(*unit)
+
+    def flush(self, timeout_s: float) -> None:
+        self.writer.flush()
+
+    def dump_stacks(self) -> str:
+        return "no stacks"
+
+    def stop(self) -> None:
+        _let_die(self.writer)
+
+    # What happens
+
+    def _steps(self) -> list[Callable[[], list[Event]]]:
+        steps: list[Callable[[], list[Event]]] = []
+        steps += [lambda n=name: self._render(n) for name, calls in self.renderers.items() if calls]
+        steps += [lambda n=name: self._read_page(n) for name, held in self.replicas.items() if held]
+        steps += [lambda i=i: self._writer_step(i) for i in range(len(self.writer_work))]
+        return steps
+
+    def _chance_steps(self) -> list[Callable[[], list[Event]]]:
+        faults, rng = self.faults, self.rng
+        steps: list[Callable[[], list[Event]]] = []
+        if rng.random() < faults.flush:
+            steps.append(lambda: self.writer.flush() or [])
+        if rng.random() < faults.writer_dies:
+            steps.append(self._writer_dies)
+        if rng.random() < faults.source_changes:
+            steps.append(self._source_changes)
+        if rng.random() < faults.chunk_lost:
+            steps.append(self._lose_chunk)
+        if self.replicas and rng.random() < faults.replica_dies:
+            steps.append(self._any_replica_dies)
+        if self.renderers and rng.random() < faults.renderer_dies:
+            steps.append(self._any_renderer_dies)
+        return steps
+
+    def _render(self, name: str) -> list[Event]:
+        number, call = self.renderers[name][0]
+        try:
+            answer = self._rendered(call)
+        except RendererDied:
+            return self._renderer_dies(name, Cause.CRASH)
+        self.renderers[name].pop(0)
+        return [RenderDone(number, answer.report(), answer.chunk())]
+
+    def _rendered(self, call: RenderCall) -> _Answer:
+        answer = _Answer(call)
+        for item in call.items:
+            source = self.world.now[item.document.doc_id]
+            if source.opening == "kills":
+                raise RendererDied
+            if source.opening:
+                answer.add_unopened(item, DocumentError("cannot be opened"), 0.0)
+            else:
+                opened = OpenedDocument(item.doc_index, source.pages, source.version)
+                answer.add_opened(item, opened)
+                own = plan_pages(item.document.pages, item.document.max_pages, source.pages).read
+                for page in (page for span in item.spans or own for page in span if call.max_pages):
+                    answer.add_page(self._rendered_page(item.doc_index, page, source))
+                    if answer.is_full():
+                        break
+            if answer.is_full():
+                break
+        return answer
+
+    def _rendered_page(self, doc_index: int, page: int, source: Source) -> RenderedPage:
+        if page in source.kills_renderer:
+            raise RendererDied
+        if page > source.pages:
+            reason = f"page {page} does not exist"
+            return RenderedPage(doc_index, page, status=Status.FAILED, reason=reason)
+        if page in source.blank:
+            return RenderedPage(doc_index, page, status=Status.BLANK, reason="near-uniform colour")
+        return RenderedPage(doc_index, page, image=b"x" * self.rng.randint(1, IMAGE_BYTES))
+
+    def _read_page(self, name: str) -> list[Event]:
+        number = self.rng.choice(list(self.replicas[name]))
+        reading = self.replicas[name][number]
+        if reading.left:
+            page = reading.left.pop(self.rng.randrange(len(reading.left)))
+            row = _row(reading.chunk, page, name)
+            source = self.world.ever.get((row.doc_id, row.source_version), Source(0))
+            fatal = page.image is not None and (
+                page.page in source.kills_engine or self.faults.engine_always_dies
+            )
+            self._count_read(reading.chunk, page, row)
+            if fatal:
+                return self._replica_dies(name, Cause.CRASH)
+            self.writer.add(reading.chunk.unit_id, reading.chunk.generation, rows_to_batch([row]))
+            reading.statuses[row.status] += 1
+        if reading.left:
+            return []
+        del self.replicas[name][number]
+        self.finished_reads += 1
+        return [ReadDone(number, ReadReport(dict(reading.statuses)))]
+
+    def _count_read(self, chunk: Chunk, page: RenderedPage, row: ResultRow) -> None:
+        unit = self.writer._units.get((chunk.unit_id, chunk.generation))
+        if page.image is None or unit is None:
+            return
+        if unit.versions.get(page.doc_index, row.source_version) == row.source_version:
+            if unit.has(page.doc_index, page.page):
+                self.read_again.append((row.doc_id, row.page))
+            self.read_pages[row.doc_id, row.page, row.source_version] += 1
+
+    def _writer_step(self, place: int) -> list[Event]:
+        what, work = self.writer_work.pop(place)
+        if what == "open":
+            return [UnitOpened((work.unit_id, work.generation), self.writer.open(work))]
+        unit, more = work
+        if what == "rows":
+            self.writer.add_rows(*unit, more)
+            return [RowsWritten(unit, len(more))]
+        report = self.writer.seal(*unit, more)
+        if self.rng.random() < self.faults.seal_answer_lost:
+            self._writer_dies()
+            report = self.writer.seal(*unit, more)
+        return [UnitSealed(unit, report)]
+
+    def _writer_dies(self) -> list[Event]:
+        _let_die(self.writer)
+        self.writer = self._new_writer()
+        return []
+
+    def _new_writer(self) -> UnitWriter:
+        return UnitWriter(self.store, WriterConfig("run", "fp", flush_s=3600.0))
+
+    def _source_changes(self) -> list[Event]:
+        doc_id = self.rng.choice(sorted(self.world.now))
+        source = self.world.now[doc_id]
+        number = int(source.version[1:]) + 1
+        if not source.opening and number <= 3:
+            pages = max(1, source.pages + self.rng.randint(-3, 3))
+            self.world.put(doc_id, Source(pages, f"v{number}"))
+        return []
+
+    def _lose_chunk(self) -> list[Event]:
+        untouched = [
+            (held, number)
+            for held in self.replicas.values()
+            for number, reading in held.items()
+            if not reading.statuses
+        ]
+        if not untouched:
+            return []
+        held, number = self.rng.choice(untouched)
+        del held[number]
+        return [ChunkLost(number)]
+
+    def _any_replica_dies(self) -> list[Event]:
+        name = self.rng.choice(list(self.replicas))
+        cause = self.rng.choice(self.faults.replica_causes)
+        alone = any(reading.alone for reading in self.replicas[name].values())
+        if cause is Cause.CRASH and (alone or not self.finished_reads):
+            cause = Cause.NODE  # two crashes by chance of a page alone would condemn it, as they must
+        return self._replica_dies(name, cause)
+
+    def _replica_dies(self, name: str, cause: Cause) -> list[Event]:
+        held = self.replicas.pop(name)
+        self.deaths[cause] += 1
+        self._replica_up()
+        return [ReplicaLost(name, cause, tuple(held), f"last words of {name}")]
+
+    def _any_renderer_dies(self) -> list[Event]:
+        return self._renderer_dies(
+            self.rng.choice(list(self.renderers)), self.rng.choice(self.faults.renderer_causes)
+        )
+
+    def _renderer_dies(self, name: str, cause: Cause) -> list[Event]:
+        calls = self.renderers.pop(name)
+        self._renderer_up()
+        return [RendererLost(name, cause, tuple(number for number, _ in calls), "renderer's last words")]
+
+    def _replica_up(self) -> None:
+        self.names += 1
+        name = f"replica-{self.names}"
+        if self.rng.random() < self.faults.start_fails and self.failed_starts < 2:
+            self.failed_starts += 1
+            self.coming.append(ReplicaLost(name, Cause.START, (), "could not start"))
+            self._replica_up()
+            return
+        self.failed_starts = 0
+        self.replicas[name] = {}
+        self.coming.append(ReplicaUp(name, self.rng.choice(NODES), "fake", self.sizes[2]))
+
+    def _renderer_up(self) -> None:
+        self.names += 1
+        name = f"renderer-{self.names}"
+        self.renderers[name] = []
+        self.coming.append(RendererUp(name, self.rng.choice(NODES)))
+
+
+@dataclass
+class _Reading:
+    chunk: Chunk
+    left: list[RenderedPage]
+    alone: bool
+    statuses: Counter[str] = field(default_factory=Counter)
+
+
+def _row(chunk: Chunk, page: RenderedPage, replica: str) -> ResultRow:
+    document, opened = chunk.documents[page.doc_index], chunk.opened[page.doc_index]
+    status = page.status or Status.OK
+    text = f"{document.doc_id} {page.page} {opened.version}" if status is Status.OK else ""
+    return ResultRow(
+        document.doc_id,
+        document.uri,
+        page.page,
+        status,
+        page_count=opened.page_count,
+        reason=page.reason,
+        text=BLANK_TEXT if status is Status.BLANK else text,
+        replica=replica,
+        generation=chunk.generation,
+        fingerprint="fp",
+        source_version=opened.version or document.version,
+        run_id="run",
+        finished_at=datetime.now(UTC),
+    )
+
+
+def _let_die(writer: UnitWriter) -> None:
+    """The process is gone: what was not flushed is lost."""
+    with writer._lock:
+        writer._units.clear()
+        writer._log.clear()
+    writer.close()
+
+
+class NoClaims:
+    """Everything is ours, until a test says otherwise."""
+
+    def __init__(self) -> None:
+        self.taken: dict[str, Owner] = {}
+        self.losing: set[str] = set()
+
+    def acquire(self, unit_id: str) -> Owner | None:
+        return self.taken.get(unit_id)
+
+    def release(self, unit_id: str) -> None:
+        self.taken.pop(unit_id, None)
+
+    def lost(self) -> set[str]:
+        lost, self.losing = self.losing, set()
+        return lost
+
+
+class Bench:
+    """A job on a store in ``tmp_path``: runs, resumes, and the checks at the end."""
+
+    def __init__(self, tmp_path: Path, sources: dict[str, Source], seed: int = 0, **wanted: Any) -> None:
+        self.store = LocalStore(tmp_path / "out")
+        self.world = World(sources)
+        self.rng = random.Random(seed)
+        per_unit = wanted.pop("per_unit", 3)
+        unknown = wanted.pop("unknown_versions", False)
+        selections: dict[str, str] = wanted.pop("pages", {})
+        documents = [
+            Document(
+                doc_id,
+                f"/in/{doc_id}",
+                pages=selections.get(doc_id, ""),
+                version="" if unknown else source.version,
+                markdown=doc_id,
+                **wanted,
+            )
+            for doc_id, source in sources.items()
+        ]
+        self.units: list[Unit] = list(cut_units(documents, per_unit))
+        self.claims: Any = NoClaims()
+        self.driver: Driver | None = None
+        self.fleet: FakeFleet | None = None
+        self.read_again: list[tuple[str, int]] = []
+        self.most_bytes = 0
+
+    def plans(self) -> Iterator[UnitPlan]:
+        for unit in self.units:
+            if read_footer(self.store, unit.unit_id) is None:
+                yield read_plan(self.store, unit.unit_id, 1) or first_generation(unit)
+
+    def is_done(self, plan: UnitPlan) -> bool:
+        footer = read_footer(self.store, plan.unit_id)
+        return footer is not None and footer.generation >= plan.generation
+
+    def run(self, faults: Faults | None = None, *, turns: int = 0, **sizes: Any) -> Driver:
+        """One run; with ``turns`` the driver is stopped after so many."""
+        observe = sizes.pop("observe", lambda driver: None)
+        window_bytes = sizes.pop("window_bytes", 10**6)
+        fleet = self.fleet = FakeFleet(self.store, self.world, self.rng, faults, **sizes)
+        config = DriverConfig("run", "fp", "digest", window_bytes, 1000.0, 60.0, 60.0)
+
+        def look(driver: Driver) -> None:
+            self.most_bytes = max(self.most_bytes, driver.reading.image_bytes)
+            observe(driver)
+
+        driver = self.driver = Driver(fleet, self.claims, config, QuietWatcher(look))
+        fleet.start()
+        try:
+            driver.run(self.plans(), self.is_done, lambda: bool(turns) and fleet.turns >= turns)
+        finally:
+            self.read_again += fleet.read_again
+            fleet.stop()
+        return driver
+
+    def rows(self) -> list[dict[str, Any]]:
+        found = []
+        for unit in self.units:
+            data = self.store.read(sealed_path(unit.unit_id))
+            assert data is not None, f"unit {unit.unit_id} was not sealed"
+            found += pq.read_table(Path(self.store.root) / sealed_path(unit.unit_id)).to_pylist()
+        return found
+
+    def statuses(self, doc_id: str) -> dict[int, str]:
+        return {row["page"]: row["status"] for row in self.rows() if row["doc_id"] == doc_id}
+
+    def check(self) -> None:
+        """One row for every planned page, right by its version, and nothing left in the counters."""
+        rows = self.rows()
+        keys = Counter((row["doc_id"], row["page"], row["variant"]) for row in rows)
+        assert not [key for key, count in keys.items() if count > 1], "pages with more than one row"
+        for document in (document for unit in self.units for document in unit.documents):
+            mine = [row for row in rows if row["doc_id"] == document.doc_id]
+            versions = {row["source_version"] for row in mine}
+            assert len(versions) == 1, f"{document.doc_id}: rows of versions {versions}"
+            source = self.world.ever.get((document.doc_id, versions.pop()))
+            source = source or self.world.now[document.doc_id]  # never opened: no version is known
+            expected = {page: str(status) for page, status in source.expected(document).items()}
+            assert {row["page"]: row["status"] for row in mine} == expected, document.doc_id
+            for row in mine:
+                if row["status"] == Status.OK:
+                    assert row["text"] == f"{document.doc_id} {row['page']} {row['source_version']}"
+        assert list(self.store.list("partial/")) == []
+        self.check_counters()
+
+    def check_counters(self) -> None:
+        driver = self.driver
+        assert driver is not None
+        assert driver.reading.image_bytes == 0
+        assert +driver.reading.outstanding == Counter() == -driver.reading.outstanding
+        assert +driver.rendering.outstanding == Counter() == -driver.rendering.outstanding
+        assert driver.reading.pages == driver.rendering.pages_reserved == len(driver.rendering) == 0
+
+
+def good(count: int, pages: int = 5) -> dict[str, Source]:
+    return {f"good{i}": Source(pages) for i in range(count)}
+
+
+def some_world(rng: random.Random, poison: bool) -> dict[str, Source]:
+    """Documents of all sorts, poison pages among them, always some that are good."""
+    sources: dict[str, Source] = {}
+    for i in range(rng.randint(5, 9)):
+        pages = rng.randint(1, 14)
+        some = [page for page in range(1, pages + 1) if rng.random() < 0.12] if poison else []
+        cut = rng.randint(0, len(some))
+        sources[f"doc{i}"] = Source(
+            pages,
+            kills_engine=frozenset(some[:cut][:2]),
+            kills_renderer=frozenset(some[cut:]),
+            blank=frozenset(
+                page for page in range(1, pages + 1) if page not in some and rng.random() < 0.15
+            ),
+            opening=rng.choice(["", "", "", "", "", "fails", "kills"]) if poison else "",
+        )
+    sources["first"] = Source(4)
+    names = sorted(sources)
+    rng.shuffle(names)
+    return {name: sources[name] for name in ["first", *(n for n in names if n != "first")]}
+
+
+ALL_FAULTS = Faults(
+    replica_dies=0.01,
+    start_fails=0.1,
+    renderer_dies=0.02,
+    chunk_lost=0.02,
+    writer_dies=0.005,
+    flush=0.02,
+)
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_whatever_dies_every_page_ends_with_one_right_row_and_only_poison_fails(tmp_path, seed):
+    rng = random.Random(seed)
+    selections = {"doc0": "2-3,40-41", "doc1": "1-2"}
+    bench = Bench(tmp_path, some_world(rng, poison=True), seed, pages=selections)
+    for turns in (rng.randint(1, 150), rng.randint(1, 150), 0):
+        try:
+            bench.run(ALL_FAULTS, turns=turns, replicas=rng.randint(1, 4), renderers=rng.randint(1, 3))
+        except Stopped:
+            continue
+    bench.check()
+    assert bench.read_again == []
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_documents_that_change_while_they_are_read_end_in_one_version_complete(tmp_path, seed):
+    faults = Faults(source_changes=0.05, replica_dies=0.01, renderer_dies=0.01, flush=0.02)
+    bench = Bench(tmp_path, some_world(random.Random(seed), poison=False), seed)
+    bench.run(faults)
+    bench.check()
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_documents_of_unknown_version_end_complete_whatever_dies(tmp_path, seed):
+    bench = Bench(tmp_path, some_world(random.Random(seed), poison=True), seed, unknown_versions=True)
+    bench.run(ALL_FAULTS, replicas=3)
+    bench.check()
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_writer_that_dies_before_its_answer_to_a_sealing_is_asked_again_and_nothing_is_read_twice(
+    tmp_path, seed
+):
+    bench = Bench(tmp_path, good(6), seed)
+    bench.run(Faults(seal_answer_lost=1.0))
+    bench.check()
+    assert set(bench.fleet.read_pages.values()) == {1}
+
+
+def test_an_undisturbed_run_reads_every_page_once(tmp_path):
+    bench = Bench(tmp_path, good(7))
+    driver = bench.run()
+    bench.check()
+    assert set(bench.fleet.read_pages.values()) == {1}
+    assert (driver.progress.pages, driver.progress.units_sealed) == (35, 3)
+    assert driver.progress.documents_sealed == 7
+
+
+def test_a_stopped_run_that_was_flushed_resumes_without_reading_a_page_twice(tmp_path):
+    bench = Bench(tmp_path, good(6))
+    reads: Counter[Any] = Counter()
+    for turns in (40, 40, 0):
+        try:
+            bench.run(Faults(flush=1.0), turns=turns)
+        except Stopped:
+            pass
+        reads += bench.fleet.read_pages
+    bench.check()
+    assert set(reads.values()) == {1}
+
+
+# Poison
+
+
+@pytest.mark.parametrize("replicas", [1, 2, 5])
+@pytest.mark.parametrize(
+    "poison", [{1}, {5}, {12}, {5, 6}, {11, 12}, {1, 12}], ids=lambda pages: f"pages-{sorted(pages)}"
+)
+def test_a_page_that_kills_its_engine_costs_itself_only(tmp_path, replicas, poison):
+    sources = {**good(3), "bad": Source(12, kills_engine=frozenset(poison)), "after": Source(3)}
+    bench = Bench(tmp_path, sources)
+    bench.run(replicas=replicas)
+    bench.check()
+    assert bench.fleet.deaths[Cause.CRASH] <= 3 * len(poison)
+
+
+@pytest.mark.parametrize("replicas", [1, 3])
+@pytest.mark.parametrize("pages", [2, 8])
+def test_poison_as_the_last_page_of_the_only_document_fails_alone(tmp_path, replicas, pages):
+    bench = Bench(tmp_path, {"only": Source(pages, kills_engine=frozenset({pages}))})
+    bench.run(replicas=replicas)
+    bench.check()
+
+
+@pytest.mark.parametrize("replicas", [1, 3])
+def test_two_poison_pages_at_the_very_start_fail_alone(tmp_path, replicas):
+    bench = Bench(tmp_path, {"bad": Source(8, kills_engine=frozenset({1, 2})), **good(2)})
+    bench.run(replicas=replicas)
+    bench.check()
+
+
+@pytest.mark.parametrize("replicas", [1, 3])
+def test_a_document_whose_every_page_kills_the_engine_does_not_stop_the_others(tmp_path, replicas):
+    bench = Bench(tmp_path, {**good(3), "bad": Source(4, kills_engine=frozenset({1, 2, 3, 4})), "z": Source(9)})
+    bench.run(replicas=replicas)
+    bench.check()
+
+
+def stop_with_only_these_left(bench: Bench, left: set[tuple[str, int]]) -> None:
+    """Store a row of every page but those, as an earlier run did before it was killed."""
+    writer = UnitWriter(bench.store, WriterConfig("earlier", "fp", flush_s=3600.0))
+    for unit in bench.units:
+        writer.open(first_generation(unit))
+        opened = {
+            i: OpenedDocument(i, bench.world.now[d.doc_id].pages, d.version)
+            for i, d in enumerate(unit.documents)
+        }
+        chunk = Chunk(unit.unit_id, 1, dict(enumerate(unit.documents)), opened, ())
+        rows = [
+            _row(chunk, RenderedPage(i, page, image=b"x"), "earlier")
+            for i, document in enumerate(unit.documents)
+            for page in range(1, opened[i].page_count + 1)
+            if (document.doc_id, page) not in left
+        ]
+        writer.add(unit.unit_id, 1, rows_to_batch(rows))
+    writer.close()
+
+
+@pytest.mark.parametrize("replicas", [1, 3])
+@pytest.mark.parametrize("poison", [{4}, {3, 4}, {1, 4}], ids=lambda pages: f"pages-{sorted(pages)}")
+def test_poison_left_alone_on_resume_is_condemned_by_what_earlier_runs_finished(tmp_path, replicas, poison):
+    bench = Bench(tmp_path, {"bad": Source(4, kills_engine=frozenset(poison)), **good(2)})
+    stop_with_only_these_left(bench, {("bad", page) for page in poison})
+    bench.run(replicas=replicas)
+    bench.check()
+
+
+# The environment
+
+
+def failed_rows(bench: Bench) -> int:
+    files = (Path(bench.store.root)).glob("p*/**/*.parquet")
+    return sum(pq.read_table(file).column("status").to_pylist().count("failed") for file in files)
+
+
+@pytest.mark.parametrize("replicas", [1, 2, 6])
+@pytest.mark.parametrize("blank", [frozenset(), frozenset({2, 4})], ids=["all-text", "some-blank"])
+def test_an_engine_that_always_dies_is_the_environments_fault_and_fails_no_page(tmp_path, replicas, blank):
+    bench = Bench(tmp_path, {f"doc{i}": Source(5, blank=blank) for i in range(9)})
+    with pytest.raises(JobError, match="last words of replica"):
+        bench.run(Faults(engine_always_dies=True, flush=1.0), replicas=replicas)
+    assert failed_rows(bench) == 0
+
+
+@pytest.mark.parametrize("replicas", [1, 3])
+def test_an_engine_that_dies_on_every_page_of_a_resumed_job_fails_no_page(tmp_path, replicas):
+    bench = Bench(tmp_path, good(6))
+    stop_with_only_these_left(bench, {(f"good{i}", page) for i in (2, 3, 4, 5) for page in range(1, 6)})
+    with pytest.raises(JobError, match="environment|died"):
+        bench.run(Faults(engine_always_dies=True, flush=1.0), replicas=replicas)
+    assert failed_rows(bench) == 0
+
+
+@pytest.mark.parametrize("renderers", [1, 3])
+def test_a_renderer_that_always_dies_is_the_environments_fault_and_fails_no_page(tmp_path, renderers):
+    every = frozenset(range(1, 6))
+    bench = Bench(tmp_path, {f"doc{i}": Source(5, kills_renderer=every) for i in range(9)})
+    with pytest.raises(JobError, match="environment"):
+        bench.run(Faults(flush=1.0), renderers=renderers)
+    assert failed_rows(bench) == 0
+
+
+@pytest.mark.parametrize("cause", [Cause.NODE, Cause.MEMORY])
+@pytest.mark.parametrize("replicas", [1, 3])
+def test_lost_nodes_and_kills_for_memory_never_count_against_a_page(tmp_path, cause, replicas):
+    faults = Faults(replica_dies=0.1, replica_causes=(cause,), renderer_dies=0.1, renderer_causes=(cause,))
+    bench = Bench(tmp_path, good(8))
+    bench.run(faults, replicas=replicas)
+    bench.check()
+    assert bench.fleet.deaths[cause] > 5
+    assert bench.read_again == []
+
+
+def test_nodes_that_are_lost_again_and_again_without_a_page_in_between_stop_the_job(tmp_path):
+    bench = Bench(tmp_path, good(3))
+    with pytest.raises(JobError, match="replicas in a row were lost"):
+        bench.run(Faults(replica_dies=1.0, replica_causes=(Cause.NODE,)), replicas=2)
+    assert failed_rows(bench) == 0
+
+
+def test_an_engine_that_does_not_start_stops_the_job(tmp_path):
+    bench = Bench(tmp_path, good(1))
+
+    def never_starts(driver: Driver) -> None:
+        bench.fleet.coming.append(ReplicaLost("replica-x", Cause.START, (), "no such model"))
+
+    with pytest.raises(JobError, match="(?s)did not start, 3 times.*no such model"):
+        bench.run(replicas=0, observe=never_starts)
+
+
+# Memory
+
+
+@pytest.mark.parametrize("replicas", [1, 4])
+def test_images_in_flight_stay_within_their_budget_however_slow_the_engine_is(tmp_path, replicas):
+    bench = Bench(tmp_path, good(40, pages=20), per_unit=100)
+    budget = 30 * IMAGE_BYTES
+    nothing_read = 400
+
+    def slow(driver: Driver) -> None:
+        fleet = bench.fleet
+        fleet._read_page = type(fleet)._read_page.__get__(fleet)
+        if fleet.turns < nothing_read:
+            fleet._read_page = lambda name: []
+
+    bench.run(replicas=replicas, window_bytes=budget, window=1000, observe=slow)
+    bench.check()
+    one_call = 64 * IMAGE_BYTES
+    assert bench.most_bytes <= len(NODES) * budget + one_call
+
+
+def test_pages_in_flight_stay_within_the_window_however_slow_the_engine_is(tmp_path):
+    bench = Bench(tmp_path, good(10, pages=30), per_unit=100)
+    most = 0
+
+    def slow(driver: Driver) -> None:
+        nonlocal most
+        most = max(most, driver.reading.pages)
+        bench.fleet._read_page = type(bench.fleet)._read_page.__get__(bench.fleet)
+        if bench.fleet.turns < 300:
+            bench.fleet._read_page = lambda name: []
+
+    bench.run(replicas=1, window=4, observe=slow)
+    bench.check()
+    assert most <= 3 * 4
+
+
+# Claims
+
+
+OTHER = Owner("other-run", "digest", "elsewhere", "boot", "ns", 1, 0.0)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_a_unit_lost_to_another_process_and_won_back_is_completed_once(tmp_path, seed, monkeypatch):
+    monkeypatch.setattr("jobs.driver.ASK_AGAIN_S", 0.0)
+    bench = Bench(tmp_path, good(5), seed)
+    when = random.Random(seed).randint(5, 120)
+
+    def lose_and_win_back(driver: Driver) -> None:
+        if bench.fleet.turns == when:
+            for unit_id, _ in list(driver._units):
+                bench.claims.taken[unit_id] = OTHER
+                bench.claims.losing.add(unit_id)
+        if bench.fleet.turns == when + 20:
+            bench.claims.taken.clear()
+
+    bench.run(observe=lose_and_win_back)
+    bench.check()
+
+
+def test_after_a_unit_was_lost_for_good_nothing_of_it_is_held_or_rendered_any_more(tmp_path, monkeypatch):
+    monkeypatch.setattr("jobs.driver.ASK_AGAIN_S", 0.0)
+    bench = Bench(tmp_path, {"long": Source(400), **good(2)}, per_unit=1)
+    late: list[str] = []
+
+    def lose(driver: Driver) -> None:
+        long = bench.units[0].unit_id
+        if bench.fleet.turns == 30:
+            bench.claims.taken[long] = OTHER
+            bench.claims.losing.add(long)
+            render = bench.fleet.render
+
+            def spy(renderer: str, call: int, request: RenderCall) -> None:
+                late.append(request.unit_id)
+                render(renderer, call, request)
+
+            bench.fleet.render = spy
+        if bench.fleet.turns == 600:
+            monkeypatch.setattr(bench, "is_done", lambda plan: True)
+            bench.claims.taken.clear()
+            driver_is_done.append(True)
+
+    driver_is_done: list[bool] = []
+    fleet_done = bench.is_done
+    monkeypatch.setattr(bench, "is_done", lambda plan: bool(driver_is_done) or fleet_done(plan))
+    bench.run(observe=lose)
+    assert bench.units[0].unit_id not in late
+    bench.check_counters()
+
+
+def test_a_unit_another_process_sealed_is_not_read_again(tmp_path, monkeypatch):
+    monkeypatch.setattr("jobs.driver.ASK_AGAIN_S", 0.0)
+    bench = Bench(tmp_path, good(6))
+    theirs = bench.units[1]
+    bench.claims.taken[theirs.unit_id] = OTHER
+
+    def they_seal_it(driver: Driver) -> None:
+        if bench.fleet.turns == 300:
+            mine, bench.units = bench.units, [theirs]
+            ours, bench.claims = bench.claims, NoClaims()
+            driver_here, fleet_here = bench.driver, bench.fleet
+            bench.run()
+            bench.units, bench.claims, bench.driver, bench.fleet = mine, ours, driver_here, fleet_here
+            ours.taken.clear()
+
+    driver = bench.run(observe=they_seal_it)
+    bench.check()
+    read = {doc_id for doc_id, _, _ in bench.fleet.read_pages}
+    assert read.isdisjoint(document.doc_id for document in theirs.documents)
+    assert driver.progress.units_sealed == 2
+
+
+def test_another_job_with_other_inputs_on_the_same_output_is_refused(tmp_path):
+    bench = Bench(tmp_path, good(1))
+    bench.claims.taken[bench.units[0].unit_id] = Owner("r9", "other-inputs", "far", "b", "n", 77, 0.0)
+    with pytest.raises(OutputRefused, match="r9.*77 on far"):
+        bench.run()
+
+
+def test_two_jobs_on_one_output_share_the_units_between_them(tmp_path):
+    bench = Bench(tmp_path, good(4), per_unit=1)
+    claims = Claims(bench.store, Owner.this_process("one", "digest"), lease_s=60.0)
+    other = Claims(bench.store, Owner.this_process("two", "digest"), lease_s=60.0)
+    try:
+        assert other.acquire(bench.units[0].unit_id) is None
+        bench.claims = claims
+        with pytest.raises(Stopped):
+            bench.run(turns=2000)
+        read = {doc_id for doc_id, _, _ in bench.fleet.read_pages}
+        assert read == {"good1", "good2", "good3"}
+    finally:
+        claims.release_all()
+        other.release_all()
+
+
+# Time
+
+
+def test_a_run_in_which_no_page_ends_is_reported_as_stalled_with_what_is_in_flight(tmp_path, monkeypatch):
+    bench = Bench(tmp_path, good(3))
+    clock = [0.0]
+    monkeypatch.setattr("jobs.driver.time.monotonic", lambda: clock[0])
+
+    def hang(driver: Driver) -> None:
+        if bench.fleet.finished_reads:
+            bench.fleet._read_page = lambda name: []
+        clock[0] += 5.0
+
+    with pytest.raises(JobError, match=r"(?s)stalled.*1000 s.*open units: .*\.g1.*replicas: .*pages"):
+        bench.run(observe=hang)
+
+
+def test_a_run_past_its_deadline_stops_and_can_be_resumed(tmp_path, monkeypatch):
+    bench = Bench(tmp_path, good(3))
+    clock = [0.0]
+    monkeypatch.setattr("jobs.driver.time.monotonic", lambda: clock[0])
+    config = DriverConfig("run", "fp", "digest", 10**6, 1000.0, 60.0, 60.0, deadline_s=10.0)
+    fleet = FakeFleet(bench.store, bench.world, bench.rng)
+    driver = Driver(fleet, bench.claims, config, QuietWatcher(lambda driver: clock.__setitem__(0, clock[0] + 1.0)))
+    with pytest.raises(Stopped, match="deadline of 10 s"):
+        driver.run(bench.plans(), bench.is_done, lambda: False)
+    fleet.stop()
+    monkeypatch.undo()
+    bench.run()
+    bench.check()
+
+
+def test_a_page_whose_rendering_takes_too_long_fails_with_the_limit_as_its_reason(tmp_path, monkeypatch):
+    bench = Bench(tmp_path, {**good(2), "slow": Source(5, kills_renderer=frozenset({3}))})
+    clock = [0.0]
+    monkeypatch.setattr("jobs.render_queue.time.monotonic", lambda: clock[0])
+    monkeypatch.setattr("jobs.driver.time.monotonic", lambda: 0.0)
+    rendered = FakeFleet._rendered
+
+    def slow(fleet: FakeFleet, call: RenderCall) -> _Answer:
+        try:
+            return rendered(fleet, call)
+        except RendererDied:
+            clock[0] += 60.0
+            raise
+
+    monkeypatch.setattr(FakeFleet, "_rendered", slow)
+    driver = bench.run()
+    bench.check()
+    reasons = {row["reason"] for row in bench.rows() if row["status"] == "failed"}
+    assert reasons == {"rendering the page took longer than 60 s"}
+    assert driver.progress.renderer_deaths == 2, "a page that hung alone is not tried again"
+
+
+def test_rows_the_driver_writes_itself_say_all_that_rows_must_say(tmp_path):
+    bench = Bench(tmp_path, {**good(2), "bad": Source(3, kills_engine=frozenset({2}))}, metadata='{"a": 1}')
+    bench.run()
+    (row,) = [row for row in bench.rows() if row["status"] == "failed"]
+    assert (row["doc_id"], row["page"], row["page_count"]) == ("bad", 2, 3)
+    assert row["reason"].startswith("killed its engine: last words of replica-")
+    assert (row["fingerprint"], row["run_id"], row["source_version"]) == ("fp", "run", "v1")
+    assert row["metadata"] == '{"a": 1}'
+    assert row["finished_at"] is not None
+
+
+def test_a_crash_of_the_whole_output_folder_is_not_taken_for_success(tmp_path):
+    bench = Bench(tmp_path, good(2))
+
+    def wreck(driver: Driver) -> None:
+        if bench.fleet.turns == 20:
+            shutil.rmtree(bench.store.root)
+            Path(bench.store.root).write_text("a file where the folder was")
+
+    with pytest.raises(Exception, match="out"):
+        bench.run(Faults(flush=1.0), observe=wreck)
