@@ -67,7 +67,7 @@ def enter_output(
 
 
 def _encode(job: JobFile) -> bytes:
-    fields = {
+    fields = {  # the fingerprint stands first: that is how walking an input knows an output
         "fingerprint": job.fingerprint,
         "replaced": job.replaced,
         "inputs": list(job.inputs),

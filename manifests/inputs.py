@@ -19,7 +19,7 @@ from manifests.errors import DocumentError, InputError, UserError
 from manifests.identity import document_id, local_uri, shortest_names, shown
 from manifests.reader import FORMATS, read_located
 from manifests.sources import local_version
-from manifests.walk import Tally, matches, suggestion, walk, within
+from manifests.walk import JOB_FILE, Tally, matches, suggestion, walk, within
 
 ListRemote = Callable[[str], Iterable[tuple[str, int, str]]]
 """All objects under an ``s3://`` prefix as (uri, bytes, ETag), sorted by uri."""
@@ -260,7 +260,12 @@ def _emptiness(inputs: InputSet, root: _Root) -> str:
 def _remote_documents(root: _Root, list_remote: ListRemote | None, tally: Tally) -> Iterator[Document]:
     assert list_remote is not None  # noqa: S101  # _remote_root refuses the argument otherwise
     (prefix,) = root.names
+    output = ""
     for uri, size, etag in list_remote(prefix):
+        if posixpath.basename(uri) == JOB_FILE:
+            output = posixpath.dirname(uri) + "/markdown/"  # sorts after it: page images are no input
+        if output and uri.startswith(output):
+            continue
         relative = uri.removeprefix(f"{root.base}/")
         inside = uri.startswith(prefix) if prefix.endswith("/") else uri == prefix
         if not inside or uri.endswith("/") or any(part.startswith(".") for part in relative.split("/")):

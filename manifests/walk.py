@@ -6,13 +6,15 @@ import difflib
 import os
 import posixpath
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from itertools import islice
 from pathlib import Path
 
 from manifests.identity import shown
+
+JOB_FILE = "job.json"
 
 
 @dataclass(slots=True)
@@ -56,6 +58,9 @@ def walk(base: str, pattern: tuple[str, ...], tally: Tally) -> Iterator[str]:
         except OSError as error:
             tally.add("folders that cannot be read", f"{inside or base} ({error.strerror})")
             continue
+        if is_output(posixpath.join(base, inside), files):
+            tally.add("outputs of pagefleet, not read", inside or base)
+            continue
         yield from (inside + name for name in files)
         inner = [
             inside + name
@@ -64,6 +69,18 @@ def walk(base: str, pattern: tuple[str, ...], tally: Tally) -> Iterator[str]:
             and _is_new(posixpath.join(base, inside + name), real_base, pattern == ("**",), seen)
         ]
         waiting += [f"{path}/" for path in reversed(inner)]
+
+
+def is_output(folder: str, files: Sequence[str]) -> bool:
+    """Whether a folder is a job's output: the page images it may hold are no input, least of all of
+    the job that reads the folder around it."""
+    if JOB_FILE not in files:
+        return False
+    try:
+        with Path(folder, JOB_FILE).open("rb") as file:
+            return b'"fingerprint"' in file.read(64)
+    except OSError:
+        return False
 
 
 def _scan(folder: str) -> tuple[list[str], list[str]]:

@@ -438,3 +438,16 @@ def test_the_assignment_does_not_depend_on_the_order() -> None:
     forward = dict(zip(doc_ids, markdown(*doc_ids), strict=True))
     backward = dict(zip(doc_ids[::-1], markdown(*doc_ids[::-1]), strict=True))
     assert forward == backward
+
+
+def test_the_output_of_a_job_inside_its_input_is_not_read(tmp_path: Path) -> None:
+    (tmp_path / "a.pdf").write_bytes(b"%PDF-1.7")
+    assets = tmp_path / "out" / "markdown" / "a_assets"
+    assets.mkdir(parents=True)
+    (assets / "page-00001.jpg").write_bytes(b"jpeg")
+    (tmp_path / "out" / "job.json").write_text('{"fingerprint": "0"}')
+    inputs = expand_inputs([str(tmp_path)])
+    assert [document.doc_id for document in inputs] == ["a.pdf"]
+    assert inputs.warnings == ["outputs of pagefleet, not read (1): out/"]
+    (tmp_path / "out" / "job.json").write_text('{"something": "else"}')
+    assert len(list(expand_inputs([str(tmp_path)]))) == 2
