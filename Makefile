@@ -49,12 +49,12 @@ clean: ## Remove the virtual environment and caches; results stay
 # A stamp is older than pyproject.toml exactly when the dependencies may have changed.
 
 $(VENV)/.installed: pyproject.toml | $(BIN)/python
-	@echo "Installing pagefleet and what it needs into $(VENV) (a few minutes the first time) ..."
+	@echo "Installing pagefleet and what it needs into $(VENV) (1.1 GB, a few minutes the first time) ..."
 	@$(PIP) install --editable .
 	@touch $@
 
 $(VENV)/.installed-dev: pyproject.toml | $(BIN)/python
-	@echo "Installing pagefleet and the test tools into $(VENV) (a few minutes the first time) ..."
+	@echo "Installing pagefleet and the test tools into $(VENV) (1.1 GB, a few minutes the first time) ..."
 	@$(PIP) install --editable ".[dev]"
 	@touch $@ $(VENV)/.installed
 

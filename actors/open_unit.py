@@ -55,7 +55,7 @@ class OpenUnit:
         return batch if len(kept) == batch.num_rows else batch.take(pa.array(kept, pa.int32()))
 
     def _admit(self, doc_index: int, page: int, page_count: int, version: str) -> bool:
-        if self.versions.setdefault(doc_index, version) != version:
+        if version and self.versions.setdefault(doc_index, version) != version:
             return False
         pages = self._pages.setdefault(doc_index, bytearray(page_count + 1))
         if page >= len(pages):

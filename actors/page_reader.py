@@ -17,7 +17,7 @@ from actors.retry import Attempt, Problem, RetryPolicy
 from actors.watchdog import PageWatchdog
 from manifests.assembly import IMAGE_FLAG, page_image_file
 from manifests.documents import Document
-from manifests.errors import EngineDead, EngineError
+from manifests.errors import EngineDead, EngineError, StoreError
 from manifests.rows import BLANK_TEXT, ResultRow, Status
 from manifests.store import Store
 from manifests.work import Chunk, ReadReport, RenderedPage
@@ -137,7 +137,7 @@ class PageReader:
             self._watchdog.started()
             try:
                 row = await self._answered_row(chunk, page)
-            except EngineDead:
+            except (EngineDead, StoreError):
                 raise
             except Exception as error:  # noqa: BLE001 - the boundary of a page: recorded, never lost
                 reason = str(error) if isinstance(error, EngineError) else f"{type(error).__name__}: {error}"

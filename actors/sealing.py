@@ -20,14 +20,14 @@ from manifests.assembly import IMAGE_FLAG, PageText, document_markdown, markdown
 from manifests.documents import Document
 from manifests.errors import StoreError
 from manifests.pages import plan_pages
-from manifests.rows import SCHEMA
+from manifests.rows import SCHEMA, Status
 from manifests.store import Created, Store
 from manifests.unit_files import (
     FOOTER_KEY,
     Footer,
     SealedDocument,
+    clear_partials,
     history_path,
-    partial_prefix,
     read_footer,
     read_rows,
     sealed_path,
@@ -72,8 +72,7 @@ def seal(store: Store, unit: OpenUnit, sources: Sequence[Source], config: SealCo
         sealed = store.replace(path, data, if_match=plan.base_version) is not None
     if not sealed:
         footer = _adopt(store, unit)
-    for entry in list(store.list(partial_prefix(plan.unit_id))):
-        store.delete(entry.path)
+    clear_partials(store, plan.unit_id, plan.generation)
     return footer
 
 
@@ -186,17 +185,35 @@ def _order(unit: OpenUnit, table: pa.Table, ranks: np.ndarray) -> tuple[pa.Table
     documents = unit.plan.documents
     ids = pa.array([document.doc_id for document in documents])
     index = pc.index_in(table.column("doc_id"), value_set=ids).combine_chunks()
-    versions = pa.array([unit.versions.get(i, "") for i in range(len(documents))]).take(index)
-    current = pc.equal(table.column("source_version").combine_chunks(), versions)
-    keep = np.asarray(pc.fill_null(current, False))
     index_np = np.asarray(index)
     pages = np.asarray(table.column("page"))
-    order = np.lexsort((ranks, pages, index_np))
+    keep, unversioned = _current(unit, table, index, pages)
+    order = np.lexsort((ranks, unversioned, pages, index_np))
     order = order[keep[order]]
     first = np.ones(len(order), dtype=bool)
     first[1:] = (np.diff(index_np[order]) != 0) | (np.diff(pages[order]) != 0)
     order = order[first]
     return table.take(pa.array(order)), index_np[order]
+
+
+def _current(
+    unit: OpenUnit, table: pa.Table, index: pa.Array, pages: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Which rows count, and which carry no version of their source.
+
+    Of what this generation reads only rows of the current source count, and none past its end: a
+    source may have changed, and shrunk, while it was read. What it does not read is kept as it is.
+    """
+    count = len(unit.plan.documents)
+    known = pa.array([unit.versions.get(i, "") for i in range(count)]).take(index)
+    versions = table.column("source_version").combine_chunks()
+    unversioned = np.asarray(pc.equal(versions, ""))
+    current = np.asarray(pc.equal(versions, known)) | unversioned | np.asarray(pc.equal(known, ""))
+    ends = np.array([unit.page_counts.get(i, 0) for i in range(count)])[np.asarray(index)]
+    skipped = np.asarray(pc.equal(table.column("status"), Status.SKIPPED))
+    inside = (pages <= ends) | (ends == 0) | skipped
+    untouched = ~np.isin(np.asarray(index), unit.plan.wanted_indexes())
+    return untouched | (current & inside), unversioned
 
 
 def markdown_files(

@@ -18,11 +18,14 @@ from manifests.pages import PageSpan
 from manifests.rows import SCHEMA, ResultRow, Status, rows_to_batch
 from manifests.store import Store
 from manifests.unit_files import (
+    Footer,
+    clear_partials,
     encode_plan,
     encode_table,
     list_partials,
     partial_prefix,
     plan_path,
+    read_footer,
     read_plan,
     read_rows,
     sealed_path,
@@ -84,15 +87,16 @@ class UnitWriter:
         unit = self._load(plan)
         with self._lock:
             self._units[(plan.unit_id, plan.generation)] = unit
+            self._sealed.discard((plan.unit_id, plan.generation))
         return unit.states()
 
     def add(self, unit_id: str, generation: int, batch: pa.RecordBatch) -> None:
         """Take rows. They are in memory when this returns and on disk at the next flush."""
         self._raise_error()
         with self._lock:
-            if (unit_id, generation) in self._sealed:
-                return
             unit = self._unit(unit_id, generation)
+            if unit is None:
+                return
             fresh = unit.admit(batch)
             if not fresh.num_rows:
                 return
@@ -109,17 +113,17 @@ class UnitWriter:
     def stored(self, unit_id: str, generation: int, pages: Sequence[tuple[int, int]]) -> list[bool]:
         """Whether there is a row for each ``(document index, page)``, in order."""
         with self._lock:
-            if (unit_id, generation) in self._sealed:
-                return [True] * len(pages)
             unit = self._unit(unit_id, generation)
+            if unit is None:
+                return [True] * len(pages)
             return [unit.has(doc_index, page) for doc_index, page in pages]
 
     def restart_document(self, unit_id: str, generation: int, doc_index: int, version: str) -> None:
         """The source turned out to have another version: forget the document's rows, plan all of it."""
         with self._lock:
-            if (unit_id, generation) in self._sealed:
-                return
             unit = self._unit(unit_id, generation)
+            if unit is None:
+                return
             unit.restart(doc_index, version)
             plan = unit.plan
         self._store.replace(plan_path(unit_id, generation), encode_plan(plan))
@@ -132,9 +136,12 @@ class UnitWriter:
         self._raise_error()
         with self._lock:
             unit = self._unit(unit_id, generation)
+            if unit is None:
+                return _sealed_report(read_footer(self._store, unit_id))
             missing = unit.missing(page_counts)
             if missing:
                 return SealReport(False, missing)
+            unit.page_counts = {**page_counts, **unit.page_counts}
             self._add_skipped(unit, page_counts)
             buffered = pa.Table.from_batches(unit.buffer, schema=SCHEMA)
         with self._flush_lock:
@@ -144,7 +151,7 @@ class UnitWriter:
             self._units.pop((unit_id, generation), None)
             self._sealed.add((unit_id, generation))
             self._buffered_bytes = max(0, self._buffered_bytes - buffered.nbytes)
-        return SealReport(True, counts=footer.counts, cut_pages=footer.cut_pages)
+        return _sealed_report(footer)
 
     def check(self) -> None:
         """Raise the StoreError of a background flush that failed."""
@@ -184,8 +191,9 @@ class UnitWriter:
             for unit in units:
                 self._flush_unit(unit)
             self._flush_log()
-        except PagefleetError as error:
-            self._error = StoreError(str(error))
+        except Exception as error:  # noqa: BLE001 - whatever it is, rows are not stored: later calls tell
+            what = str(error) if isinstance(error, PagefleetError) else f"{type(error).__name__}: {error}"
+            self._error = StoreError(what)
 
     def _flush_unit(self, unit: OpenUnit) -> None:
         with self._lock:
@@ -205,14 +213,26 @@ class UnitWriter:
         if lines:
             self._store.create(f"logs/{self._config.run_id}/{name}", "".join(lines).encode())
 
-    def _unit(self, unit_id: str, generation: int) -> OpenUnit:
-        unit = self._units.get((unit_id, generation))
-        if unit is None:  # this process replaced one that died: pick up where the store says
-            plan = read_plan(self._store, unit_id, generation)
-            if plan is None:
-                raise StoreError(f"{self._store.root}: unit {unit_id} has no plan: run the job again")
-            unit = self._units[(unit_id, generation)] = self._load(plan)
-        return unit
+    def _unit(self, unit_id: str, generation: int) -> OpenUnit | None:
+        """The open unit, or None when it is sealed or was given up.
+
+        A process that replaced one that died picks up where the store says.
+        """
+        key = (unit_id, generation)
+        if key in self._sealed:
+            return None
+        if key in self._units:
+            return self._units[key]
+        footer = read_footer(self._store, unit_id)
+        if footer is not None and footer.generation >= generation:
+            clear_partials(self._store, unit_id, generation)
+            self._sealed.add(key)
+            return None
+        plan = read_plan(self._store, unit_id, generation)
+        if plan is None:
+            raise StoreError(f"{self._store.root}: unit {unit_id} has no plan: run the job again")
+        self._units[key] = self._load(plan)
+        return self._units[key]
 
     def _load(self, plan: UnitPlan) -> OpenUnit:
         unit = OpenUnit(plan)
@@ -258,3 +278,9 @@ class UnitWriter:
     def _raise_error(self) -> None:
         if self._error is not None:
             raise self._error
+
+
+def _sealed_report(footer: Footer | None) -> SealReport:
+    if footer is None:  # given up: whoever took the unit over has not sealed it yet
+        return SealReport(False)
+    return SealReport(True, counts=footer.counts, cut_pages=footer.cut_pages)

@@ -45,9 +45,11 @@ def _measure(mix: Mix, target: float, pages: int, pairs: int, session: Session, 
     with BareRendering() as bare:
         bare.seconds(warm_up)
         for pair in range(pairs):
+            first = cpu_seconds()
             bare_s = bare.seconds(paths)
             before = cpu_seconds()
             ran = session.run(documents_of(paths, f"{mix.name}-{pair}"))
+            cpu["bare"] += (before - first)["bare"]
             cpu.update(cpu_seconds() - before)
             if ran.pages != pages:
                 raise RuntimeError(f"{ran.pages} rows of {pages} pages: {ran.statuses}")
@@ -60,5 +62,7 @@ def _measure(mix: Mix, target: float, pages: int, pairs: int, session: Session, 
     report.add(f"{mix.name}: pipeline", f"{median(run['pipeline'] for run in runs):.1f} pages/s")
     value = f"{median(ratios):.2f} ({min(ratios):.2f}-{max(ratios):.2f})"
     report.add(f"{mix.name}: ratio", value, f">= {target}", median(ratios) >= target)
+    whole = sum(seconds for role, seconds in cpu.items() if role != "bare")
+    report.add(f"{mix.name}: ratio of CPU seconds", f"{cpu['bare'] / whole:.2f}")
     for role, seconds in cpu.most_common():
         report.add(f"{mix.name}: CPU of {role}", f"{1000 * seconds / pages / pairs:.2f} ms/page")

@@ -17,6 +17,7 @@ ROLES = (
     ("ray::Writer", "writer"),
     ("raylet/raylet", "raylet"),
     ("gcs_server", "gcs"),
+    ("multiprocessing", "bare"),
 )
 
 

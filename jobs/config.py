@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import difflib
+import json
 import os
 from collections.abc import Iterable, Mapping
+from copy import deepcopy
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any, Literal
 
 import pydantic
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+from pydantic import BaseModel, ConfigDict, Field
 
 from actors.engines.base import EngineConfig
 from actors.engines.load import check_engine
@@ -100,8 +102,8 @@ class JobConfig(BaseModel):
 
 def fingerprint(result_fields: Mapping[str, Any]) -> str:
     """A short digest of what changes a result."""
-    canonical = TypeAdapter(dict[str, Any]).dump_json(dict(sorted(result_fields.items())))
-    return blake2b(canonical, digest_size=8).hexdigest()
+    canonical = json.dumps(result_fields, sort_keys=True, default=str)
+    return blake2b(canonical.encode(), digest_size=8).hexdigest()
 
 
 def load_config(
@@ -115,7 +117,7 @@ def load_config(
     ``assignments`` are ``engine.kind=vllm``; ``flags`` map dotted names to values (None: not given).
     Raises ConfigError naming the field, what is allowed, and the nearest name for an unknown one.
     """
-    values = _merged(dict(base or {}), _read_file(file) if file else {})
+    values = _merged(deepcopy(dict(base or {})), _read_file(file) if file else {})
     for name, text in sorted(os.environ.items()):
         if name.startswith(ENV_PREFIX) and "__" in name:
             path = name.removeprefix(ENV_PREFIX).lower().split("__")

@@ -391,7 +391,7 @@ class Driver:
             page_count=page_counts.get(failure.doc_index, 0),
             generation=unit.plan.generation,
             fingerprint=self._config.fingerprint,
-            source_version=document.version,
+            source_version=document.version or unit.versions.get(failure.doc_index, ""),
             run_id=self._config.run_id,
             finished_at=datetime.now(UTC),
             metadata=document.metadata,

@@ -19,10 +19,10 @@ from manifests.store import Store
 from manifests.survey import Survey, survey
 from manifests.unit_files import (
     Footer,
+    clear_partials,
     encode_plan,
     list_open,
     list_sealed,
-    partial_prefix,
     plan_path,
     read_footer,
     read_plan,
@@ -49,8 +49,7 @@ class Stock:
         for found in list_open(store):
             footer = read_footer(store, found.unit_id) if found.unit_id in sealed else None
             if footer is not None and footer.generation >= found.generation:
-                for entry in list(store.list(partial_prefix(found.unit_id, found.generation))):
-                    store.delete(entry.path)
+                clear_partials(store, found.unit_id, found.generation)
             else:
                 under_way[found.unit_id] = max(found.generation, under_way.get(found.unit_id, 0))
         return cls(sealed, under_way)
@@ -219,7 +218,10 @@ class _Matcher:
                 yield UnitPlan(
                     unit_id,
                     found.generation + 1,
-                    tuple(renewed.get(i, sealed.document) for i, sealed in enumerate(found.documents)),
+                    tuple(
+                        renewed.get(i) or _as_sealed(sealed.document, sealed.version)
+                        for i, sealed in enumerate(found.documents)
+                    ),
                     self.rereads[unit_id],
                     self._stock.sealed[unit_id],
                 )

@@ -100,10 +100,13 @@ class Claims:
         claim = Claim(self._owner)
         if self._store.create(path, claim.encode()) is Created.CREATED:
             found = self._store.read(path)
-            if found is not None and Claim.decode(found[0]).owner == self._owner:
-                self._hold(unit_id, claim, found[1])
-                return None
-            return None if found is None else Claim.decode(found[0]).owner
+            if found is None:  # someone took us for dead and released it again
+                return self.acquire(unit_id)
+            holder = Claim.decode(found[0]).owner
+            if holder != self._owner:
+                return holder
+            self._hold(unit_id, claim, found[1])
+            return None
         found = self._store.read(path)
         if found is None:  # released between the two calls
             return self.acquire(unit_id)
@@ -168,8 +171,8 @@ class Claims:
         except Exception:  # noqa: BLE001 - a missed beat is harmless; the next one tries again
             return
         with self._lock:
-            if unit_id not in self._held:
-                return
+            if self._held.get(unit_id) != (claim, version):
+                return  # released, or released and claimed anew, since this beat began
             if now_at is not None:
                 self._held[unit_id] = (renewed, now_at)
             else:

@@ -139,6 +139,17 @@ def list_partials(store: Store, unit_id: str, generation: int) -> list[str]:
     return [entry.path for entry in store.list(prefix) if entry.path.endswith(".parquet")]
 
 
+def clear_partials(store: Store, unit_id: str, generation: int) -> None:
+    """Delete what lies under ``partial/`` of generations up to this one, which is sealed.
+
+    Rows go first and plans last: a generation without its plan is nobody's.
+    """
+    paths = [entry.path for entry in store.list(partial_prefix(unit_id))]
+    for path in sorted(paths, key=lambda path: path.endswith("/unit.json")):
+        if int(path.split("/")[2].removeprefix("g")) <= generation:
+            store.delete(path)
+
+
 def encode_table(table: pa.Table) -> bytes:
     """A table as Parquet bytes (zstd, so that text costs a third)."""
     sink = io.BytesIO()

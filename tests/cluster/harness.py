@@ -152,6 +152,11 @@ class Faults:
         """Every page an engine began (or was done with), in order, since the last ``clear``."""
         return [key for key, _ in self.timed_reads(what)]
 
+    def finished(self, since_s: float) -> set[Key]:
+        """Pages an engine was done with so long ago: their rows have reached the writer."""
+        before = time.time() - since_s
+        return {key for key, when in self.timed_reads("done") if when < before}
+
     def timed_reads(self, what: str) -> list[tuple[Key, float]]:
         path = self.folder / "reads.log"
         found = []

@@ -1,0 +1,167 @@
+"""Choosing and loading engines; the scripted engine; RapidOCR on a page with known words."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import sys
+import threading
+
+import numpy as np
+import pymupdf
+import pytest
+
+from actors.engines.base import Completion, EngineConfig, Request
+from actors.engines.load import KINDS, check_engine, footprint, load_engine
+from manifests.errors import ConfigError, EngineError
+
+
+def scripted(**args: object):
+    return load_engine(EngineConfig(kind="scripted", engine_args=args))
+
+
+def image(height: int = 40, width: int = 60, value: int = 200) -> np.ndarray:
+    return np.full((height, width, 3), value, dtype=np.uint8)
+
+
+def read(engine, doc_id: str = "a", page: int = 1, *images: np.ndarray):
+    return asyncio.run(engine.read(Request(doc_id, page, images or (image(),))))
+
+
+def test_an_unknown_kind_is_refused_with_those_there_are_and_nothing_is_loaded():
+    for refuse in (check_engine, footprint, load_engine):
+        with pytest.raises(ConfigError, match=f"one of {', '.join(KINDS)}; got 'vlm'"):
+            refuse(EngineConfig(kind="vlm"))
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        ({"windo": 3}, "engine.engine_args.windo: "),
+        ({"concurrency": 0}, "engine.engine_args.concurrency: .*greater than or equal to 1"),
+    ],
+)
+def test_a_script_that_makes_no_sense_is_refused_by_field(args, message):
+    with pytest.raises(ConfigError, match=message):
+        check_engine(EngineConfig(kind="scripted", engine_args=args))
+
+
+def test_checking_and_measuring_load_no_engine_library():
+    code = (
+        "import sys; from actors.engines.load import *; from actors.engines.base import EngineConfig\n"
+        "check_engine(EngineConfig()); footprint(EngineConfig())\n"
+        "sys.exit('rapidocr' in sys.modules or 'onnxruntime' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_a_footprint_is_that_of_the_engine():
+    assert footprint(EngineConfig()).num_gpus == 0
+    script = EngineConfig(kind="scripted", engine_args={"num_gpus": 2, "num_cpus": 3})
+    assert (footprint(script).num_gpus, footprint(script).num_cpus) == (2, 3.0)
+
+
+def test_the_scripted_engine_tells_of_its_concurrency_and_window():
+    info = scripted(concurrency=3, window=7, abortable=True).info
+    assert (info.name, info.concurrency, info.window, info.abortable) == ("scripted", 3, 7, True)
+
+
+def test_scripted_text_shows_which_page_with_which_pixels_was_read():
+    engine = scripted()
+    text = read(engine, "x/a.pdf", 7).text
+    assert text.startswith("x/a.pdf page 7: 60x40 ")
+    assert read(engine, "x/a.pdf", 7).text == text
+    assert read(engine, "x/a.pdf", 7, image(value=201)).text != text
+
+
+def test_the_scripted_engine_refuses_the_pages_it_is_told_to():
+    engine = scripted(fail_on=["a#2"])
+    assert read(engine, "a", 1).finish_reason == "stop"
+    with pytest.raises(EngineError, match="a#2"):
+        read(engine, "a", 2)
+
+
+def test_the_scripted_engine_hangs_on_the_pages_it_is_told_to_and_can_be_cancelled():
+    async def go() -> None:
+        request = Request("a", 2, [image()])
+        with pytest.raises(asyncio.TimeoutError):
+            await asyncio.wait_for(scripted(hang_on=["a#2"]).read(request), 0.01)
+
+    asyncio.run(go())
+
+
+@pytest.mark.parametrize(
+    ("args", "doc_id", "dies"),
+    [
+        ({"kill_on": ["a#1"]}, "a", True),
+        ({"kill_on": ["a#1"]}, "b", False),
+        ({"kill_always": True}, "b", True),
+        ({"kill_always": True}, "", False),
+    ],
+)
+def test_the_scripted_engine_ends_its_process_with_last_words(args, doc_id, dies):
+    code = (
+        "import asyncio, numpy as np\n"
+        "from actors.engines.base import Completion, EngineConfig, Request\n"
+        "from actors.engines.load import load_engine\n"
+        f"engine = load_engine(EngineConfig(kind='scripted', engine_args={args!r}))\n"
+        f"asyncio.run(engine.read(Request({doc_id!r}, 1, [np.zeros((9, 9, 3), np.uint8)])))\n"
+    )
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (ended.returncode, ended.stderr.count(f"killed by {doc_id}#1")) == ((1, 1) if dies else (0, 0))
+
+
+# RapidOCR
+
+
+@pytest.fixture(scope="module")
+def rapid():
+    return load_engine(EngineConfig())
+
+
+def typeset(*lines: str) -> np.ndarray:
+    page = pymupdf.open().new_page(width=300, height=150)
+    for i, line in enumerate(lines):
+        page.insert_text((40, 60 + 60 * i), line, fontsize=24)
+    pixels = page.get_pixmap(dpi=72)
+    return np.frombuffer(pixels.samples, np.uint8).reshape(pixels.height, pixels.width, 3)
+
+
+def test_rapidocr_reads_lines_from_top_to_bottom_with_boxes_on_the_page(rapid):
+    page = typeset("Whitmoor Harbour", "Library")
+    answer = read(rapid, "a", 1, page)
+    assert answer.text.split("\n") == ["Whitmoor Harbour", "Library"]
+    first, second = answer.regions
+    assert (first.label, first.text) == ("line", "Whitmoor Harbour")
+    assert first.box[3] <= second.box[1] + 20
+    for x1, y1, x2, y2 in (first.box, second.box):
+        assert 0 <= x1 < x2 <= 999
+        assert 0 <= y1 < y2 <= 999
+
+
+def test_rapidocr_answers_an_empty_page_with_no_text(rapid):
+    answer = read(rapid, "a", 1, image(100, 100, 255))
+    assert (answer.text, answer.regions, answer.finish_reason) == ("", (), "stop")
+
+
+def test_rapidocr_reads_one_image_at_a_time(rapid):
+    with pytest.raises(EngineError, match="one image per request, got 2"):
+        read(rapid, "a", 1, image(), image())
+    assert rapid.info.concurrency == 1
+
+
+def test_the_event_loop_goes_on_while_rapidocr_reads(rapid, monkeypatch):
+    told = threading.Event()
+
+    def read_slowly(request: Request) -> Completion:
+        return Completion("the loop went on" if told.wait(10.0) else "the loop was blocked")
+
+    monkeypatch.setattr(rapid, "_read", read_slowly)
+
+    async def go() -> Completion:
+        reading = asyncio.ensure_future(rapid.read(Request("a", 1, [image()])))
+        await asyncio.sleep(0)
+        told.set()
+        return await reading
+
+    assert asyncio.run(go()).text == "the loop went on"

@@ -1,0 +1,368 @@
+"""The page reader with a fake engine: one row per page, faults stay with their page."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from actors import page_reader
+from actors.engines.base import Completion, EngineInfo, Request
+from actors.page_reader import PageReader, ReaderConfig
+from actors.retry import RetryPolicy
+from manifests.assembly import IMAGE_FLAG
+from manifests.documents import Document
+from manifests.errors import EngineDead, EngineError, StoreError
+from manifests.local_store import LocalStore
+from manifests.rows import BLANK_TEXT, ResultRow, Status
+from manifests.work import Chunk, OpenedDocument, RenderedPage
+
+Answer = Callable[[Request], Awaitable[Completion]]
+
+
+class FakeEngine:
+    """Answers as told, and remembers what it was asked and how much at once."""
+
+    def __init__(self, answer: Answer | None = None, **info: object) -> None:
+        self.info = EngineInfo("fake", "model", **{"concurrency": 4, "abortable": True, **info})
+        self.asked: list[Request] = []
+        self.at_once = self.most_at_once = 0
+        self._answer = answer or say_page
+
+    async def read(self, request: Request) -> Completion:
+        self.asked.append(request)
+        self.at_once += 1
+        self.most_at_once = max(self.most_at_once, self.at_once)
+        try:
+            return await self._answer(request)
+        finally:
+            self.at_once -= 1
+
+    async def close(self) -> None:
+        return None
+
+
+async def say_page(request: Request) -> Completion:
+    await asyncio.sleep(0)
+    return Completion(f"text {request.page}", prompt_tokens=2, completion_tokens=3)
+
+
+def by_page(**answers: object) -> Answer:
+    """``p2=EngineError(...)`` or ``p2=[Completion, ...]``: what page 2 gets, attempt by attempt."""
+    left = {name: list(a) if isinstance(a, list) else a for name, a in answers.items()}
+
+    async def answer(request: Request) -> Completion:
+        given = left.get(f"p{request.page}")
+        if isinstance(given, list):
+            given = given.pop(0)
+        if isinstance(given, BaseException):
+            raise given
+        return given if given is not None else await say_page(request)
+
+    return answer
+
+
+def pixels(value: int = 100) -> np.ndarray:
+    return np.full((20, 30, 3), value, dtype=np.uint8)
+
+
+def chunk(*pages: RenderedPage, **document: object) -> Chunk:
+    known = Document("a", "/in/a", markdown="a", **{"version": "planned", "metadata": '{"x":1}', **document})
+    return Chunk("u", 2, {0: known}, {0: OpenedDocument(0, 9, "opened")}, pages or tuple(map(page, (1, 2, 3))))
+
+
+def page(number: int, **fields: object) -> RenderedPage:
+    defaults = {"image": pixels(), "width": 30, "height": 20, "rotation": 90, "flags": ("small",)}
+    return RenderedPage(0, number, **{**defaults, **fields})
+
+
+class Bench:
+    def __init__(self, engine: FakeEngine | None = None, **config: object) -> None:
+        self.engine = engine or FakeEngine()
+        self.rows: list[ResultRow] = []
+        self.handed: list[list[int]] = []
+        settings = ReaderConfig("run", "fp", **config)
+        self.reader = PageReader(self.engine, settings, self.sink, "replica-1")
+
+    async def sink(self, unit_id: str, generation: int, rows: Sequence[ResultRow]) -> None:
+        assert (unit_id, generation) == ("u", 2)
+        self.rows += rows
+        self.handed.append(sorted(row.page for row in rows))
+
+    def read(self, chunk: Chunk, only: Sequence[int] | None = None):
+        return asyncio.run(self.reader.read(chunk, only))
+
+    def row(self, number: int) -> ResultRow:
+        (found,) = [row for row in self.rows if row.page == number]
+        return found
+
+
+@pytest.fixture(autouse=True)
+def no_linger(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(page_reader, "LINGER_S", 0.0)
+
+
+def test_every_page_becomes_one_row_that_tells_all_there_is_to_tell():
+    bench = Bench(mode="plain")
+    report = bench.read(chunk())
+    assert sorted(row.page for row in bench.rows) == [1, 2, 3]
+    assert (report.statuses, report.prompt_tokens, report.completion_tokens) == ({"ok": 3}, 6, 9)
+    row = bench.row(2)
+    assert (row.doc_id, row.uri, row.text, row.status) == ("a", "/in/a", "text 2", Status.OK)
+    assert (row.page_count, row.source_version, row.generation) == (9, "opened", 2)
+    assert (row.width, row.height, row.rotation, row.flags) == (30, 20, 90, ("small",))
+    assert (row.engine, row.model, row.mode, row.replica) == ("fake", "model", "plain", "replica-1")
+    assert (row.run_id, row.fingerprint, row.attempts) == ("run", "fp", 1)
+    assert (row.metadata, row.finish_reason) == ('{"x":1}', "stop")
+    assert row.finished_at.utcoffset().total_seconds() == 0
+    assert row.infer_s >= 0
+    assert row.queue_s >= 0
+
+
+def test_only_the_pages_asked_for_are_read():
+    bench = Bench()
+    bench.read(chunk(), [2, 0])
+    assert sorted(request.page for request in bench.engine.asked) == [1, 3]
+
+
+def test_pages_without_an_image_become_rows_without_the_engine():
+    bench = Bench()
+    blank = page(1, image=None, status=Status.BLANK, reason="near-uniform colour")
+    broken = page(2, image=None, status=Status.FAILED, reason="damaged")
+    report = bench.read(chunk(blank, broken, page(3)))
+    assert report.statuses == {"blank": 1, "failed": 1, "ok": 1}
+    assert (bench.row(1).text, bench.row(1).reason) == (BLANK_TEXT, "near-uniform colour")
+    assert (bench.row(2).text, bench.row(2).reason) == ("", "damaged")
+    assert len(bench.engine.asked) == 1
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [(EngineError("too large for me"), "too large for me"), (KeyError("boxes"), "KeyError: 'boxes'")],
+)
+def test_a_page_the_engine_cannot_answer_fails_alone(error, reason):
+    bench = Bench(FakeEngine(by_page(p2=error)))
+    assert bench.read(chunk()).statuses == {"ok": 2, "failed": 1}
+    assert (bench.row(2).status, bench.row(2).reason) == (Status.FAILED, reason)
+
+
+def test_an_image_that_cannot_be_decoded_fails_alone():
+    bench = Bench()
+    assert bench.read(chunk(page(1, image=b"not a JPEG"), page(2))).statuses == {"failed": 1, "ok": 1}
+
+
+def test_the_engine_sees_as_many_pages_at_once_as_it_can_take_and_no_more():
+    bench = Bench(FakeEngine(concurrency=2))
+
+    async def both() -> None:
+        await asyncio.gather(*(bench.reader.read(chunk(*map(page, pages))) for pages in ((1, 2, 3), (4, 5))))
+
+    asyncio.run(both())
+    assert bench.engine.most_at_once == 2
+    assert len(bench.rows) == 5
+
+
+def test_rows_are_handed_over_as_pages_finish_and_one_slow_page_holds_up_none():
+    slow = asyncio.Event()
+
+    async def answer(request: Request) -> Completion:
+        if request.page == 1:
+            await slow.wait()
+        return Completion("x")
+
+    bench = Bench(FakeEngine(answer))
+
+    async def go() -> None:
+        reading = asyncio.ensure_future(bench.reader.read(chunk()))
+        while len(bench.rows) < 2:
+            await asyncio.sleep(0)
+        assert sorted(row.page for row in bench.rows) == [2, 3]
+        slow.set()
+        await reading
+
+    asyncio.run(go())
+    assert sorted(row.page for row in bench.rows) == [1, 2, 3]
+
+
+def test_a_read_is_done_only_when_the_sink_has_every_row():
+    bench = Bench()
+    gate = asyncio.Event()
+    real = bench.sink
+
+    async def slow_sink(*given: object) -> None:
+        await gate.wait()
+        await real(*given)
+
+    bench.reader._sink = slow_sink
+
+    async def go() -> None:
+        reading = asyncio.ensure_future(bench.reader.read(chunk()))
+        for _ in range(50):
+            await asyncio.sleep(0)
+        assert not reading.done()
+        gate.set()
+        await reading
+
+    asyncio.run(go())
+    assert len(bench.rows) == 3
+
+
+def test_a_dead_engine_ends_the_read_and_condemns_no_page():
+    bench = Bench(FakeEngine(by_page(p2=EngineDead("gone"))))
+    with pytest.raises(EngineDead):
+        bench.read(chunk())
+    assert all(row.status is Status.OK for row in bench.rows)
+
+
+def test_pages_still_being_read_are_cancelled_when_the_engine_dies():
+    cancelled = []
+
+    async def answer(request: Request) -> Completion:
+        if request.page == 2:
+            raise EngineDead("gone")
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            cancelled.append(request.page)
+            raise
+        raise AssertionError
+
+    bench = Bench(FakeEngine(answer))
+
+    async def go() -> None:
+        with pytest.raises(EngineDead):
+            await bench.reader.read(chunk())
+        await asyncio.sleep(0)
+
+    asyncio.run(go())
+    assert sorted(cancelled) == [1, 3]
+    assert bench.rows == []
+
+
+# The ladder
+
+
+def cut(text: str) -> Completion:
+    return Completion(text, finish_reason="length")
+
+
+def test_a_truncated_answer_is_asked_for_again_hotter_with_the_same_image():
+    bench = Bench(FakeEngine(by_page(p1=[cut("x"), Completion("whole")])))
+    bench.read(chunk(page(1)))
+    assert (bench.row(1).text, bench.row(1).attempts, bench.row(1).status) == ("whole", 2, Status.OK)
+    first, second = bench.engine.asked
+    assert (first.temperature, second.temperature) == (0.0, 0.2)
+    assert first.images[0] is second.images[0]
+
+
+def test_an_answer_that_stays_bad_is_kept_as_a_fallback_with_its_reason():
+    bench = Bench(FakeEngine(by_page(p1=[cut("a"), cut("b"), cut("c")])))
+    assert bench.read(chunk(page(1))).statuses == {"fallback": 1}
+    row = bench.row(1)
+    assert (row.text, row.attempts, row.reason) == ("c", 3, "truncated after 3 attempts")
+    assert row.finish_reason == "length"
+
+
+def test_a_bad_answer_is_better_than_an_error_after_it():
+    bench = Bench(FakeEngine(by_page(p1=[cut("some"), EngineError("no"), EngineError("no")])))
+    assert bench.read(chunk(page(1))).statuses == {"fallback": 1}
+    assert bench.row(1).text == "some"
+
+
+def test_a_page_refused_once_is_tried_again():
+    bench = Bench(FakeEngine(by_page(p1=[EngineError("busy"), Completion("now")])))
+    assert bench.read(chunk(page(1))).statuses == {"ok": 1}
+    assert bench.row(1).attempts == 2
+
+
+def test_a_page_that_takes_too_long_for_an_engine_that_can_abort_fails_alone():
+    async def answer(request: Request) -> Completion:
+        if request.page == 2:
+            await asyncio.Event().wait()
+        return Completion("x")
+
+    bench = Bench(FakeEngine(answer), page_timeout_s=0.01, retry=RetryPolicy(engine_error_attempts=1))
+    assert bench.read(chunk()).statuses == {"ok": 2, "failed": 1}
+    assert bench.row(2).reason == "reading took longer than 0.01 s"
+
+
+def test_the_documents_own_prompt_goes_before_the_jobs():
+    bench = Bench(prompt="job")
+    bench.read(chunk(page(1)))
+    bench.read(chunk(page(2), prompt="own"))
+    assert [request.prompt for request in bench.engine.asked] == ["job", "own"]
+
+
+# Watchdog, warm-up, images
+
+
+class Watch:
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.armed: list[float] = []
+        self.off = 0
+        monkeypatch.setattr("actors.watchdog.faulthandler.dump_traceback_later", self.arm)
+        monkeypatch.setattr("actors.watchdog.faulthandler.cancel_dump_traceback_later", self.cancel)
+
+    def arm(self, limit_s: float, exit: bool, file: object) -> None:
+        assert exit
+        self.armed.append(limit_s)
+
+    def cancel(self) -> None:
+        self.off += 1
+
+
+def test_an_engine_that_cannot_abort_is_watched_page_by_page_and_only_while_it_reads(monkeypatch):
+    watch = Watch(monkeypatch)
+    bench = Bench(FakeEngine(concurrency=1, abortable=False), page_timeout_s=7.0)
+    bench.read(chunk())
+    assert watch.armed == [7.0] * 3
+    assert watch.off == 3
+
+
+@pytest.mark.parametrize(("abortable", "limit_s"), [(True, 7.0), (False, 0.0)])
+def test_no_process_is_ended_for_an_engine_that_can_abort_or_without_a_limit(monkeypatch, abortable, limit_s):
+    watch = Watch(monkeypatch)
+    Bench(FakeEngine(abortable=abortable), page_timeout_s=limit_s).read(chunk())
+    assert watch.armed == []
+
+
+def test_a_warm_up_page_that_cannot_be_read_is_an_error_of_the_engine():
+    bench = Bench(FakeEngine(by_page(p0=RuntimeError("no kernel image"))))
+    with pytest.raises(RuntimeError, match="no kernel image"):
+        asyncio.run(bench.reader.warm_up())
+    assert bench.rows == []
+
+
+def test_rendered_pages_are_kept_beside_the_markdown_when_asked_for(tmp_path):
+    bench = Bench(image_store=LocalStore(tmp_path))
+    bench.read(chunk(page(2)))
+    kept = Image.open(io.BytesIO((tmp_path / "markdown/a_assets/page-00002.jpg").read_bytes()))
+    assert kept.size == (30, 20)
+    assert bench.row(2).flags == ("small", IMAGE_FLAG)
+
+
+def test_a_store_that_cannot_keep_an_image_stops_the_job_and_fails_no_page(tmp_path: Path):
+    class Full(LocalStore):
+        def replace(self, path: str, data: bytes, if_match: str | None = None) -> str | None:
+            raise StoreError("no space left")
+
+    bench = Bench(image_store=Full(tmp_path))
+    with pytest.raises(StoreError, match="no space left"):
+        bench.read(chunk())
+    assert [row.page for row in bench.rows if row.status is Status.FAILED] == []
+
+
+def test_a_jpeg_is_decoded_before_the_engine_sees_it():
+    buffer = io.BytesIO()
+    Image.fromarray(pixels(200)).save(buffer, "JPEG")
+    bench = Bench()
+    bench.read(chunk(replace(page(1), image=buffer.getvalue())))
+    (seen,) = bench.engine.asked[0].images
+    assert seen.shape == (20, 30, 3)
+    assert abs(int(seen.mean()) - 200) < 4

@@ -1,0 +1,108 @@
+"""``job.json``: an output belongs to one job, whoever comes."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from jobs.config import JobConfig, fingerprint, load_config
+from jobs.job_file import PATH, enter_output, read_job
+from manifests.errors import OutputRefused
+from manifests.local_store import LocalStore
+
+
+@pytest.fixture
+def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> LocalStore:
+    monkeypatch.setattr("os.fsync", lambda fd: None)
+    return LocalStore(tmp_path / "out")
+
+
+def config(*sets: str) -> JobConfig:
+    return load_config(None, sets, {})
+
+
+def enter(store: LocalStore, *sets: str, new_generation: bool = False, inputs: tuple[str, ...] = ("in",)):
+    return enter_output(store, config(*sets), inputs, new_generation=new_generation)
+
+
+def test_a_fresh_output_becomes_ours_and_tells_what_it_was_made_with(store):
+    assert read_job(store) is None
+    job = enter(store, "render.dpi=200")
+    assert job == read_job(store)
+    fields = json.loads(store.read(PATH)[0])
+    assert fields["config"]["render"]["dpi"] == 200
+    assert fields["inputs"] == ["in"]
+    assert fields["fingerprint"] == fingerprint(config("render.dpi=200").result_fields())
+    assert set(fields["versions"]) >= {"pagefleet", "pyarrow", "pymupdf"}
+
+
+def test_the_same_settings_go_on_with_new_limits_and_inputs(store):
+    enter(store)
+    job = enter(store, "run.stall_s=5", inputs=("in", "more"))
+    assert (job.replaced, job.inputs, job.config.run.stall_s) == (False, ("in", "more"), 5.0)
+    assert read_job(store) == job
+
+
+def test_other_settings_are_refused_with_the_difference_and_both_ways_on(store):
+    enter(store)
+    with pytest.raises(OutputRefused) as caught:
+        enter(store, "render.dpi=200", "engine.mode=plain")
+    message = str(caught.value)
+    assert "render.dpi: 150 there, 200 now" in message
+    assert "engine.mode: '' there, 'plain' now" in message
+    assert "another output" in message
+    assert "--new-generation" in message
+    assert "skip_blank" not in message
+    assert read_job(store).config.render.dpi == 150
+
+
+def test_a_new_generation_is_entered_on_demand_and_remembered(store):
+    enter(store)
+    assert enter(store, "render.dpi=200", new_generation=True).replaced
+    assert enter(store, "render.dpi=200").replaced, "a run that goes on must still read the old units again"
+
+
+def test_a_new_generation_with_the_same_settings_replaces_nothing(store):
+    enter(store)
+    assert not enter(store, new_generation=True).replaced
+
+
+def test_a_folder_with_other_things_in_it_is_refused_and_left_alone(store):
+    store.create("thesis/chapter1.txt", b"years of work")
+    with pytest.raises(OutputRefused, match=r"holds no pagefleet job \(thesis/chapter1\.txt"):
+        enter(store)
+    assert store.read(PATH) is None
+
+
+@pytest.mark.parametrize("content", [b"", b"[]", b"{}", b'{"config": {"colour": 1}}', b"\xff", b"null"])
+def test_a_job_file_that_is_not_ours_is_refused(store, content):
+    store.create(PATH, content)
+    with pytest.raises(OutputRefused, match=r"job\.json is not a job this version wrote"):
+        enter(store)
+
+
+def test_of_two_jobs_that_enter_at_once_with_other_settings_one_is_refused(store, monkeypatch):
+    real = LocalStore.create
+
+    def other_is_quicker(self, path, data):
+        monkeypatch.setattr(LocalStore, "create", real)
+        enter(LocalStore(store.root), "render.dpi=200")
+        return real(self, path, data)
+
+    monkeypatch.setattr(LocalStore, "create", other_is_quicker)
+    with pytest.raises(OutputRefused, match="render.dpi: 200 there, 150 now"):
+        enter(store)
+    assert read_job(store).config.render.dpi == 200
+
+
+def test_a_password_is_not_written_down(store):
+    enter(store, "render.password=hunter2")
+    assert b"hunter2" not in store.read(PATH)[0]
+    assert read_job(store).config.render.password.get_secret_value() == ""
+
+
+def test_settings_that_differ_only_in_how_they_are_written_are_the_same_job(store):
+    enter(store, "engine.engine_args={Global.text_score: 0.4, Global.min_height: 20}")
+    enter(store, "engine.engine_args={Global.min_height: 20, Global.text_score: 0.4}")
