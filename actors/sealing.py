@@ -41,11 +41,15 @@ MARKDOWN_THREADS = 8
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Rows of a unit from one place. ``base`` marks the earlier generation: its rows fill the gaps."""
+    """Rows of a unit from one place. ``base`` marks the earlier generation: its rows fill the gaps.
+
+    With a ``fingerprint`` only rows that carry it count: settings may have changed while a unit was open.
+    """
 
     path: str = ""
     table: pa.Table | None = None
     base: bool = False
+    fingerprint: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,6 +176,8 @@ def _load(store: Store, unit: OpenUnit, source: Source, columns: list[str] | Non
         raise StoreError(f"{store.root}/{source.path} is gone while its unit was being sealed: run again")
     if source.base:
         table = _untouched(unit, table)
+    if source.fingerprint:
+        table = table.filter(pc.equal(table.column("fingerprint"), source.fingerprint))
     return table.select(columns) if columns else table.cast(SCHEMA)
 
 

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from uuid import uuid4
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from actors.open_unit import DocumentState, OpenUnit
 from actors.page_log import page_lines
@@ -32,7 +33,7 @@ from manifests.unit_files import (
 )
 from manifests.units import UnitPlan
 
-TRACKING_COLUMNS = ["doc_id", "page", "page_count", "source_version"]
+TRACKING_COLUMNS = ["doc_id", "page", "page_count", "source_version", "fingerprint"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,14 +239,17 @@ class UnitWriter:
         unit = OpenUnit(plan)
         for path in list_partials(self._store, plan.unit_id, plan.generation):
             table = read_rows(self._store, path, TRACKING_COLUMNS)
-            for batch in table.to_batches() if table is not None else ():
-                unit.admit(batch)
+            if table is not None:
+                ours = pc.equal(table.column("fingerprint"), self._config.fingerprint)
+                for batch in table.filter(ours).to_batches():
+                    unit.admit(batch)
         return unit
 
     def _sources(self, unit: OpenUnit, buffered: pa.Table) -> list[Source]:
         plan = unit.plan
         paths = list_partials(self._store, plan.unit_id, plan.generation)
-        sources = [Source(table=buffered), *(Source(path) for path in paths)]
+        fingerprint = self._config.fingerprint
+        sources = [Source(table=buffered), *(Source(path, fingerprint=fingerprint) for path in paths)]
         if plan.base_version:
             sources.append(Source(sealed_path(plan.unit_id), base=True))
         return sources

@@ -124,7 +124,7 @@ class _Run:
                 if stop_asked.wait(PLANNING_POLL_S):
                     break
             plan = make_plan()
-            plan.plans = iter(materialise(self._store, plan.plans))
+            plan.plans = iter(materialise(self._store, plan.plans, plan.others))
             return plan
         finally:
             claims.release_all()

@@ -10,19 +10,18 @@ from itertools import islice
 import pyarrow.compute as pc
 
 from jobs.config import InputConfig
+from jobs.matching import FOOTER_THREADS, Matcher, Stock, as_sealed
 from manifests.documents import Document
 from manifests.errors import StoreError
 from manifests.inputs import InputSet
-from manifests.pages import PageSpan, format_spans, merge_spans, plan_pages, spans_of
+from manifests.markdown_paths import markdown_path, meeting_key, short_hash
+from manifests.pages import format_spans, spans_of
 from manifests.rows import Status
 from manifests.store import Store
 from manifests.survey import Survey, survey
 from manifests.unit_files import (
     Footer,
-    clear_partials,
     encode_plan,
-    list_open,
-    list_sealed,
     plan_path,
     read_footer,
     read_plan,
@@ -30,32 +29,6 @@ from manifests.unit_files import (
     sealed_path,
 )
 from manifests.units import Unit, UnitPlan, cut_units, first_generation, in_shard
-
-FOOTER_THREADS = 16
-
-
-@dataclass(slots=True)
-class Stock:
-    """What the output holds: sealed files with their versions, and generations under way."""
-
-    sealed: dict[str, str]
-    open: dict[str, int]
-
-    @classmethod
-    def take(cls, store: Store) -> Stock:
-        """List the output, and clear away partials of generations that were sealed."""
-        sealed = {unit_id: entry.version for unit_id, entry in list_sealed(store)}
-        under_way: dict[str, int] = {}
-        for found in list_open(store):
-            footer = read_footer(store, found.unit_id) if found.unit_id in sealed else None
-            if footer is not None and footer.generation >= found.generation:
-                clear_partials(store, found.unit_id, found.generation)
-            else:
-                under_way[found.unit_id] = max(found.generation, under_way.get(found.unit_id, 0))
-        return cls(sealed, under_way)
-
-    def __contains__(self, unit_id: str) -> bool:
-        return unit_id in self.sealed or unit_id in self.open
 
 
 @dataclass(slots=True)
@@ -70,6 +43,8 @@ class Plan:
     limited_documents: int = 0
     changed: list[str] = field(default_factory=list)
     needs_materialising: bool = False
+    others: list[UnitPlan] = field(default_factory=list)
+    """Plans that belong to other shards, where the cut depends on what the output holds."""
 
 
 def plan_run(inputs: InputSet, config: InputConfig, store: Store, stale_fingerprint: str = "") -> Plan:
@@ -84,9 +59,9 @@ def plan_run(inputs: InputSet, config: InputConfig, store: Store, stale_fingerpr
     natural = {unit.unit_id for unit in _units(inputs, overview, config)}
     foreign = [unit_id for unit_id in {**stock.sealed, **stock.open} if unit_id not in natural]
     if foreign or stale_fingerprint:
-        members = {**stock.sealed, **stock.open} if stale_fingerprint else dict.fromkeys(foreign)
-        matcher = _Matcher(store, stock, list(members), stale_fingerprint)
-        plan.plans = iter(_plan_against(inputs, overview, config, stock, matcher, plan))
+        held = stock.sealed if stale_fingerprint else foreign
+        matcher = Matcher(store, stock, dict.fromkeys([*held, *stock.open]), stale_fingerprint)
+        _plan_against(inputs, overview, config, stock, matcher, plan)
         plan.needs_materialising = True
     else:
         plan.plans = _plan_simple(inputs, overview, config, stock, store, plan)
@@ -136,157 +111,47 @@ def _refreshed(stored: UnitPlan, documents: Iterable[Document]) -> UnitPlan:
     )
 
 
-@dataclass(slots=True)
-class _Member:
-    """A document as an existing unit holds it."""
-
-    unit_id: str
-    index: int
-    document: Document
-    page_count: int
-    version: str
-    sealed: bool
-
-
-class _Matcher:
-    """Finds the unit that already holds a document, and gathers what changed, unit by unit."""
-
-    def __init__(self, store: Store, stock: Stock, unit_ids: list[str], stale_fingerprint: str) -> None:
-        self._store = store
-        self._stock = stock
-        self.members: dict[str, _Member] = {}
-        self.stored: dict[str, UnitPlan | Footer] = {}
-        self.rereads: dict[str, dict[int, str]] = {}
-        self.renewed: dict[str, dict[int, Document]] = {}
-        self.stale: set[str] = set()
-        with ThreadPoolExecutor(FOOTER_THREADS) as threads:
-            for unit_id, found in zip(unit_ids, threads.map(self._look, unit_ids), strict=True):
-                self._enter(unit_id, found, stale_fingerprint)
-
-    def _look(self, unit_id: str) -> UnitPlan | Footer | None:
-        under_way = self._stock.open.get(unit_id)
-        if under_way:
-            return read_plan(self._store, unit_id, under_way)
-        return read_footer(self._store, unit_id)
-
-    def _enter(self, unit_id: str, found: UnitPlan | Footer | None, stale_fingerprint: str) -> None:
-        if found is None:
-            return
-        self.stored[unit_id] = found
-        if isinstance(found, UnitPlan):
-            for i, document in enumerate(found.documents):
-                member = _Member(unit_id, i, document, 0, document.version, sealed=False)
-                self.members[document.doc_id] = member
-            return
-        if stale_fingerprint and found.fingerprint != stale_fingerprint:
-            self.stale.add(unit_id)
-        for i, sealed in enumerate(found.documents):
-            document = sealed.document
-            self.members[document.doc_id] = _Member(
-                unit_id, i, document, sealed.page_count, sealed.version, sealed=True
-            )
-
-    def take(self, document: Document) -> bool | None:
-        """Note what this document needs of its existing unit.
-
-        None: no unit holds it. Otherwise whether its source changed.
-        """
-        member = self.members.get(document.doc_id)
-        if member is None:
-            return None
-        changed = bool(document.version and member.version and document.version != member.version)
-        again: str | None = None
-        if changed or member.unit_id in self.stale:
-            again = ""
-        elif member.sealed and member.page_count:
-            document, again = _widen(member, document)
-        if again is not None or not member.sealed:
-            kept = replace(document, markdown=member.document.markdown or document.markdown)
-            self.renewed.setdefault(member.unit_id, {})[member.index] = kept
-        if again is not None:
-            self.rereads.setdefault(member.unit_id, {})[member.index] = again
-        return changed
-
-    def plans(self) -> Iterator[UnitPlan]:
-        """A plan for every existing unit that is under way or has something to read again."""
-        for unit_id, found in self.stored.items():
-            renewed = self.renewed.get(unit_id, {})
-            if isinstance(found, UnitPlan):
-                documents = tuple(renewed.get(i, d) for i, d in enumerate(found.documents))
-                yield replace(found, documents=documents)
-            elif unit_id in self.rereads:
-                yield UnitPlan(
-                    unit_id,
-                    found.generation + 1,
-                    tuple(
-                        renewed.get(i) or _as_sealed(sealed.document, sealed.version)
-                        for i, sealed in enumerate(found.documents)
-                    ),
-                    self.rereads[unit_id],
-                    self._stock.sealed[unit_id],
-                )
-
-
-def _widen(member: _Member, wanted: Document) -> tuple[Document, str | None]:
-    """The pages a wider selection adds to a sealed document, and the document that names both."""
-    old = plan_pages(member.document.pages, member.document.max_pages, member.page_count)
-    new = plan_pages(wanted.pages, wanted.max_pages, member.page_count)
-    had = {page for span in (*old.read, *old.beyond) for page in span}
-    asked = [*new.read, *new.beyond]
-    added = spans_of(page for span in asked for page in span if page not in had)
-    if not added:
-        return wanted, None
-    together = merge_spans([*asked, *spans_of(had)])
-    if together == (PageSpan(1, member.page_count),):
-        return replace(wanted, pages="", max_pages=0), format_spans(added)
-    return replace(wanted, pages=format_spans(together), max_pages=0), format_spans(added)
-
-
 def _plan_against(
-    inputs: InputSet,
-    overview: Survey,
-    config: InputConfig,
-    stock: Stock,
-    matcher: _Matcher,
-    plan: Plan,
-) -> list[UnitPlan]:
-    """Plans when the input is not what earlier runs cut: a document stays in the unit that holds it,
+    inputs: InputSet, overview: Survey, config: InputConfig, stock: Stock, matcher: Matcher, plan: Plan
+) -> None:
+    """Plan when the input is not what earlier runs cut: a document stays in the unit that holds it,
     the others are cut into new units."""
-    fresh: list[UnitPlan] = []
     left: list[Document] = []
     held = 0
+    touched: set[str] = set()
     for unit in _units(inputs, overview, config):
-        if unit.unit_id in stock and unit.unit_id not in matcher.stored:
-            plan.unit_ids.add(unit.unit_id)
+        if unit.unit_id in stock and unit.unit_id not in matcher.units:
+            touched.add(unit.unit_id)
             plan.sealed_documents += len(unit.documents)
             continue
         for document in unit.documents:
-            changed = matcher.take(document)
-            if changed is None:
+            holder = matcher.unit_of(document)
+            if holder is None:
                 left.append(document)
-            else:
-                held += 1
-                plan.unit_ids.add(matcher.members[document.doc_id].unit_id)
-                if changed:
-                    plan.changed.append(document.doc_id)
-    taken = {member.document.markdown for member in matcher.members.values()}
-    left = [_apart(document, taken) for document in left]
-    fresh += [first_generation(unit) for unit in cut_units(left, config.unit_documents, config.unit_bytes)]
+                continue
+            held += 1
+            touched.add(holder)
+            if matcher.take(document):
+                plan.changed.append(document.doc_id)
+    apart = _apart(left, matcher.markdown)
+    fresh = [first_generation(unit) for unit in cut_units(apart, config.unit_documents, config.unit_bytes)]
     again = list(matcher.plans())
-    plan.sealed_documents += held - sum(len(p.documents) for p in again if p.unit_id in plan.unit_ids)
-    plan.sealed_documents = max(0, plan.sealed_documents)
     mine = [p for p in again + fresh if _mine(p.unit_id, config)]
-    plan.unit_ids = {unit_id for unit_id in plan.unit_ids if _mine(unit_id, config)}
-    plan.unit_ids.update(p.unit_id for p in mine)
-    return mine
+    plan.sealed_documents += max(0, held - sum(len(p.wanted_indexes()) for p in again))
+    plan.unit_ids = {unit_id for unit_id in touched if _mine(unit_id, config)} | {p.unit_id for p in mine}
+    plan.plans = iter(mine)
+    plan.others = [p for p in again + fresh if not _mine(p.unit_id, config)]
 
 
-def _apart(document: Document, taken: set[str]) -> Document:
-    """Give a new document another Markdown file when an earlier input has the same one."""
-    if document.markdown not in taken:
-        return document
-    suffix = document.doc_id.rpartition(".")[2]
-    return replace(document, markdown=f"{document.markdown}.{suffix}")
+def _apart(documents: Iterable[Document], taken: set[str]) -> Iterator[Document]:
+    """Give a new document another Markdown file where an earlier one's has the same name."""
+    keys = {meeting_key(markdown) for markdown in taken}
+    for document in documents:
+        full = markdown_path(document.doc_id, keep_extension=True)
+        names = (document.markdown, full, f"{full}-{short_hash(document.doc_id)}")
+        markdown = next((name for name in names if meeting_key(name) not in keys), names[-1])
+        keys.add(meeting_key(markdown))
+        yield replace(document, markdown=markdown)
 
 
 def plan_retry(store: Store, fingerprint: str) -> Plan:
@@ -334,19 +199,18 @@ def _retry_plan(store: Store, footer: Footer, generation: int, version: str) -> 
     return UnitPlan(
         footer.unit_id,
         generation,
-        tuple(_as_sealed(sealed.document, sealed.version) for sealed in footer.documents),
+        tuple(as_sealed(sealed.document, sealed.version) for sealed in footer.documents),
         {i: "" if 0 in wanted else format_spans(spans_of(wanted)) for i, wanted in pages.items()},
         version,
     )
 
 
-def _as_sealed(document: Document, version: str) -> Document:
-    return document if document.version == version else replace(document, version=version)
+def materialise(store: Store, plans: Iterable[UnitPlan], others: Iterable[UnitPlan] = ()) -> list[UnitPlan]:
+    """Write every plan, also other shards', before any is worked on: whoever comes next sees this cut.
 
-
-def materialise(store: Store, plans: Iterable[UnitPlan]) -> list[UnitPlan]:
-    """Write every plan before any of it is worked on, so that whoever comes next sees the same cut."""
-    kept = list(plans)
-    for plan in kept:
+    Returns ``plans``.
+    """
+    mine = list(plans)
+    for plan in [*mine, *others]:
         store.create(plan_path(plan.unit_id, plan.generation), encode_plan(plan))
-    return kept
+    return mine

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import posixpath
 import re
+import unicodedata
 from hashlib import blake2b
 
 from manifests.documents import SUFFIXES
@@ -55,3 +56,15 @@ def _safe_folder(part: str) -> str:
 def short_hash(doc_id: str) -> str:
     """8 hex digits that tell ids apart whose Markdown files would meet; any text has one."""
     return blake2b(doc_id.encode("utf-8", "surrogatepass"), digest_size=4).hexdigest()
+
+
+def meeting_key(path: str) -> int:
+    """Equal for paths that are one file where case or Unicode composition does not count."""
+    if path.isascii():
+        return hash64(path.lower())
+    return hash64(unicodedata.normalize("NFC", unicodedata.normalize("NFC", path).casefold()))
+
+
+def hash64(text: str) -> int:
+    digest = blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest()
+    return int.from_bytes(digest, "little")

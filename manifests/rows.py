@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
+from typing import Any
 
 import pyarrow as pa
 
@@ -125,6 +126,23 @@ def _region_values(rows: Sequence[ResultRow]) -> list[list[dict[str, object]]]:
     return [[{"label": r.label, "box": list(r.box), "text": r.text} for r in row.regions] for row in rows]
 
 
+def _array(values: list[object], kind: pa.DataType) -> pa.Array:
+    try:
+        return pa.array(values, type=kind)
+    except UnicodeEncodeError:  # a model may answer half of a surrogate pair: it costs that character
+        return pa.array([_encodable(value) for value in values], type=kind)
+
+
+def _encodable(value: Any) -> Any:
+    if isinstance(value, str):
+        return value.encode("utf-8", "replace").decode()
+    if isinstance(value, list):
+        return [_encodable(item) for item in value]
+    if isinstance(value, dict):
+        return {key: _encodable(item) for key, item in value.items()}
+    return value
+
+
 def rows_to_batch(rows: Sequence[ResultRow]) -> pa.RecordBatch:
     """Rows as one Arrow record batch with ``SCHEMA``."""
     columns = []
@@ -135,5 +153,5 @@ def rows_to_batch(rows: Sequence[ResultRow]) -> pa.RecordBatch:
             values = [list(row.flags) for row in rows]
         else:
             values = [getattr(row, column.name) for row in rows]
-        columns.append(pa.array(values, type=column.type))
+        columns.append(_array(values, column.type))
     return pa.RecordBatch.from_arrays(columns, schema=SCHEMA)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import unicodedata
 from array import array
 from bisect import bisect_left
 from collections.abc import Iterable
@@ -14,7 +13,7 @@ import numpy as np
 from manifests.documents import Document
 from manifests.errors import ManifestError
 from manifests.inputs import InputSet
-from manifests.markdown_paths import markdown_path, short_hash
+from manifests.markdown_paths import hash64, markdown_path, meeting_key, short_hash
 from manifests.reader import MAX_NAMED_PROBLEMS
 
 RESERVED_SUFFIXES = (".grounded", "_assets")
@@ -43,9 +42,9 @@ class Survey:
         even so, the id's hash is appended. The answer depends on all documents, not on their order.
         """
         path = markdown_path(document.doc_id)
-        if _holds(self.markdown_clashes, _meeting_key(path)):
+        if _holds(self.markdown_clashes, meeting_key(path)):
             path = markdown_path(document.doc_id, keep_extension=True)
-            if _holds(self.full_name_clashes, _meeting_key(path)):
+            if _holds(self.full_name_clashes, meeting_key(path)):
                 path = f"{path}-{short_hash(document.doc_id)}"
         return replace(document, markdown=path)
 
@@ -64,8 +63,8 @@ def survey(inputs: InputSet) -> Survey:
         parts = (document.doc_id, document.pages, str(document.max_pages), document.prompt, document.version)
         digest.update(b"".join(b"%d:%s" % (len(raw), raw) for raw in map(str.encode, parts)))
         path = markdown_path(document.doc_id)
-        ids.append(_hash64(document.doc_id))
-        paths.append(_meeting_key(path))
+        ids.append(hash64(document.doc_id))
+        paths.append(meeting_key(path))
         reserved.extend(_reserved_by(path))
     if repeated := _repeated(ids):
         _refuse_duplicates(inputs, set(repeated[:MAX_NAMED_PROBLEMS]))
@@ -74,23 +73,11 @@ def survey(inputs: InputSet) -> Survey:
     return Survey(len(ids), size, digest.hexdigest(), clashes, full_clashes)
 
 
-def _hash64(text: str) -> int:
-    digest = blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest()
-    return int.from_bytes(digest, "little")
-
-
-def _meeting_key(path: str) -> int:
-    """Equal for paths that are one file where case or Unicode composition does not count."""
-    if path.isascii():
-        return _hash64(path.lower())
-    return _hash64(unicodedata.normalize("NFC", unicodedata.normalize("NFC", path).casefold()))
-
-
 def _reserved_by(path: str) -> list[int]:
     """Keys of the path of which this one would be another output, and of itself."""
     for suffix in RESERVED_SUFFIXES:
         if path.lower().endswith(suffix):
-            return [_meeting_key(path[: -len(suffix)]), _meeting_key(path)]
+            return [meeting_key(path[: -len(suffix)]), meeting_key(path)]
     return []
 
 
@@ -126,8 +113,8 @@ def _full_name_clashes(
     """Full names that two documents share, that are another's path, or whose other outputs are."""
     full = array("Q")
     for document in inputs:
-        if _holds(clashes, _meeting_key(markdown_path(document.doc_id))):
-            full.append(_meeting_key(markdown_path(document.doc_id, keep_extension=True)))
+        if _holds(clashes, meeting_key(markdown_path(document.doc_id))):
+            full.append(meeting_key(markdown_path(document.doc_id, keep_extension=True)))
     taken = np.concatenate([np.frombuffer(paths, dtype=np.uint64), np.frombuffer(reserved, dtype=np.uint64)])
     names = np.frombuffer(full, dtype=np.uint64)
     return _as_array([*_repeated(full), *names[np.isin(names, taken)].tolist()])
@@ -138,7 +125,7 @@ def _refuse_duplicates(inputs: InputSet, suspects: set[int]) -> None:
     first: dict[str, str] = {}
     problems = list[str]()
     for place, document in inputs.located():
-        if _hash64(document.doc_id) not in suspects:
+        if hash64(document.doc_id) not in suspects:
             continue
         if document.doc_id in first and len(problems) < MAX_NAMED_PROBLEMS:
             problems.append(f"{place}: id: {document.doc_id!r} is already that of {first[document.doc_id]}")

@@ -183,7 +183,7 @@ def read_footer(store: Store, unit_id: str) -> Footer | None:
     try:
         metadata = pq.read_metadata(pa.BufferReader(tail)).metadata or {}
         return Footer.from_json(json.loads(metadata[FOOTER_KEY]))
-    except (pa.ArrowException, OSError, KeyError, ValueError) as error:
+    except (pa.ArrowException, OSError, KeyError, ValueError, TypeError) as error:
         raise StoreError(
             f"{store.root}/{path} is not a sealed unit pagefleet wrote ({error!r}): "
             "move it away and run the same command again"

@@ -74,7 +74,9 @@ def pixels(value: int = 100) -> np.ndarray:
 
 def chunk(*pages: RenderedPage, **document: object) -> Chunk:
     known = Document("a", "/in/a", markdown="a", **{"version": "planned", "metadata": '{"x":1}', **document})
-    return Chunk("u", 2, {0: known}, {0: OpenedDocument(0, 9, "opened")}, pages or tuple(map(page, (1, 2, 3))))
+    return Chunk(
+        "u", 2, {0: known}, {0: OpenedDocument(0, 9, "opened")}, pages or tuple(map(page, (1, 2, 3)))
+    )
 
 
 def page(number: int, **fields: object) -> RenderedPage:

@@ -26,7 +26,8 @@ def test_a_bad_answer_is_asked_for_again_at_the_next_temperature(problem, attemp
 
 @pytest.mark.parametrize("problem", [Problem.ENGINE_ERROR, Problem.TIMEOUT])
 @pytest.mark.parametrize(
-    ("attempt", "then"), [(Attempt(1, 0.0), Attempt(2, 0.0)), (Attempt(2, 0.2), None), (Attempt(3, 0.5), None)]
+    ("attempt", "then"),
+    [(Attempt(1, 0.0), Attempt(2, 0.0)), (Attempt(2, 0.2), None), (Attempt(3, 0.5), None)],
 )
 def test_a_refused_page_is_tried_again_as_it_was_and_not_for_long(problem, attempt, then):
     assert POLICY.next(attempt, problem) == then

@@ -21,7 +21,14 @@ from manifests.local_store import LocalStore
 from manifests.pages import PageSpan
 from manifests.rows import SCHEMA, ResultRow, Status, rows_to_batch
 from manifests.store import Created
-from manifests.unit_files import history_path, list_partials, partial_prefix, read_footer, read_plan, sealed_path
+from manifests.unit_files import (
+    history_path,
+    list_partials,
+    partial_prefix,
+    read_footer,
+    read_plan,
+    sealed_path,
+)
 from manifests.units import UnitPlan
 
 LONG_S = 3600.0
@@ -98,7 +105,14 @@ def plan(*documents: Document, **fields: object) -> UnitPlan:
 
 
 def row(doc_id: str, page: int, **fields: object) -> ResultRow:
-    fields = {"page_count": 3, "source_version": "v1", "text": f"{doc_id}:{page}", "status": Status.OK, **fields}
+    fields = {
+        "page_count": 3,
+        "source_version": "v1",
+        "text": f"{doc_id}:{page}",
+        "status": Status.OK,
+        "fingerprint": "fp",
+        **fields,
+    }
     return ResultRow(doc_id, f"/in/{doc_id}", page, finished_at=datetime.now(UTC), run_id="run", **fields)
 
 
@@ -175,7 +189,9 @@ def test_rows_reach_the_store_by_themselves_after_a_while(store, writers):
     assert done.wait(10.0)
 
 
-@pytest.mark.parametrize("error", [StoreError("no space left on out"), OSError(5, "I/O error"), ValueError("bug")])
+@pytest.mark.parametrize(
+    "error", [StoreError("no space left on out"), OSError(5, "I/O error"), ValueError("bug")]
+)
 def test_a_flush_that_failed_in_the_background_is_raised_by_every_later_call(store, writers, error):
     writer = writers()
     writer.open(plan())
@@ -267,7 +283,9 @@ def test_a_row_the_driver_wrote_without_knowing_the_version_stands_beside_the_ot
     """The version of a document may be unknown when it is planned (``version`` is ``''``)."""
     writer = writers()
     writer.open(plan(document("a", version="")))
-    writer.add_rows(UNIT, 1, [row("a", 2, status=Status.FAILED, source_version="", reason="killed its engine")])
+    writer.add_rows(
+        UNIT, 1, [row("a", 2, status=Status.FAILED, source_version="", reason="killed its engine")]
+    )
     add(writer, row("a", 1), row("a", 3))
     assert writer.stored(UNIT, 1, [(0, 1), (0, 2), (0, 3)]) == [True, True, True]
 
@@ -434,7 +452,10 @@ def test_two_writers_that_seal_the_same_unit_leave_one_file_and_markdown_that_ma
     assert (report.sealed, report.counts) == (True, {"ok": 6})
     texts = sealed(store).column("text").to_pylist()
     assert texts == [f"theirs {doc}{page}" for doc in "ab" for page in (1, 2, 3)]
-    assert markdown(store, "b") == "theirs b1\n\n----- Page 2 -----\n\ntheirs b2\n\n----- Page 3 -----\n\ntheirs b3\n"
+    assert (
+        markdown(store, "b")
+        == "theirs b1\n\n----- Page 2 -----\n\ntheirs b2\n\n----- Page 3 -----\n\ntheirs b3\n"
+    )
     assert [entry.path for entry in store.list("pages/")] == [sealed_path(UNIT)]
 
 
@@ -498,7 +519,9 @@ def test_the_next_generation_rereads_what_it_names_and_copies_the_rest_to_the_le
 def test_a_document_reread_as_a_whole_keeps_no_row_of_the_earlier_generation(store, writers):
     writer = writers()
     version = seal_first(store, writer)
-    again = plan(document("a", version="v2"), document("b"), generation=2, reread={0: ""}, base_version=version)
+    again = plan(
+        document("a", version="v2"), document("b"), generation=2, reread={0: ""}, base_version=version
+    )
     writer.open(again)
     add(writer, row("a", 1, text="short now", source_version="v2", page_count=1), generation=2)
     assert writer.seal(UNIT, 2, {}).sealed
@@ -577,9 +600,7 @@ def test_every_page_has_one_line_in_the_log_of_the_run(store, writers):
     add(writer, row("a", 1), row("a", 2, status=Status.FAILED, reason="broken", text=""))
     writer.flush()
     lines = [
-        line
-        for entry in store.list("logs/r7/")
-        for line in store.read(entry.path)[0].decode().splitlines()
+        line for entry in store.list("logs/r7/") for line in store.read(entry.path)[0].decode().splitlines()
     ]
     assert len(lines) == 2
     assert lines[0].endswith(' ok a p1 tokens=9 0.00s "Dear Miss Aldous"')

@@ -187,7 +187,9 @@ class Job:
         try:
             return self.process.wait(timeout_s)
         except subprocess.TimeoutExpired:
-            raise AssertionError(f"not finished after {timeout_s:g} s; it said:\n{self.said[-4000:]}") from None
+            raise AssertionError(
+                f"not finished after {timeout_s:g} s; it said:\n{self.said[-4000:]}"
+            ) from None
 
     def send(self, number: int) -> None:
         self.process.send_signal(number)
@@ -213,7 +215,11 @@ class Runner:
     mine: str = field(default_factory=lambda: uuid4().hex)
 
     def start(
-        self, *words: str | Path, sets: Sequence[str] = (), env: dict[str, str] | None = None, raw: bool = False
+        self,
+        *words: str | Path,
+        sets: Sequence[str] = (),
+        env: dict[str, str] | None = None,
+        raw: bool = False,
     ) -> Job:
         """``pagefleet WORDS…`` in a session of its own; with ``raw`` any other command line."""
         command = [] if raw else [sys.executable, "-c", "from jobs.cli import main; main()"]
@@ -276,7 +282,9 @@ def workers(kind: str, below: Iterable[int]) -> list[psutil.Process]:
     return found
 
 
-def until(what: Callable[[], Any], *, within_s: float = 60.0, alive: Job | None = None, every_s: float = 0.03) -> Any:
+def until(
+    what: Callable[[], Any], *, within_s: float = 60.0, alive: Job | None = None, every_s: float = 0.03
+) -> Any:
     """Poll until something is true and return it. Fails after ``within_s``, or when ``alive`` ended."""
     deadline = time.monotonic() + within_s
     while True:
@@ -284,8 +292,8 @@ def until(what: Callable[[], Any], *, within_s: float = 60.0, alive: Job | None 
             return value
         if alive is not None and not alive.running:
             raise AssertionError(f"the job ended ({alive.process.returncode}) early:\n{alive.said[-4000:]}")
-        assert time.monotonic() < deadline, (
-            f"not so within {within_s:g} s" + (f"; the job said:\n{alive.said[-4000:]}" if alive else "")
+        assert time.monotonic() < deadline, f"not so within {within_s:g} s" + (
+            f"; the job said:\n{alive.said[-4000:]}" if alive else ""
         )
         time.sleep(every_s)
 

@@ -52,13 +52,19 @@ def test_a_page_that_kills_its_engine_among_three_hundred(
 def test_a_page_that_kills_its_engine_as_the_last_one_left(
     runner: Runner, cluster: SharedCluster, tmp_path: Path, unit_documents: int
 ) -> None:
-    folder, out = make_corpus(tmp_path / "in", 2, 6), tmp_path / "out"
-    sets = [*QUICK, *script(kill_on=["d01.pdf#1"]), *ONE, f"input.unit_documents={unit_documents}"]
+    """The engine reads page by page, the poison last, and the driver is killed while the page is still
+    a suspect: its replacement replica needs a second, the rows of the others are stored after 0.3 s."""
+    folder, out = make_corpus(tmp_path / "in", 1, 6), tmp_path / "out"
+    engine = script(kill_on=["d01.pdf#1"], concurrency=1, seconds=0.3)
+    sets = [*QUICK, *engine, *ONE, f"input.unit_documents={unit_documents}"]
     words = ["ocr", folder, "-o", out, "--address", cluster.address]
     make_pdf(folder / "d01.pdf", 1, seed=9)
     job = runner.start(*words, sets=sets)
     until(lambda: len(stored(out)) == 6, alive=job)
+    if unit_documents == 1:
+        until(lambda: list(out.glob("pages/*.parquet")), alive=job)
     job.kill()
+    assert ("d01.pdf", 1) not in stored(out)
     until(lambda: not cluster.workers("Replica"))
     runner.succeed(*words, sets=sets)
     _everything_but(folder, out, ("d01.pdf", 1))
@@ -120,6 +126,6 @@ def test_pages_that_hang_or_crash_their_renderer(
     where = ["--single-process"] if single_process else ["--address", cluster.address]
     runner.succeed("ocr", folder, "-o", out, *where, sets=sets)
     _everything_but(folder, out, ("laughing.pdf", 1), ("crash.pdf", 3))
-    assert failed(out)["laughing.pdf", 1] == "rendering the page took longer than 2 s"
-    assert failed(out)["crash.pdf", 3] == "rendering the page crashed the renderer twice"
+    assert failed(out)["laughing.pdf", 1].startswith("rendering the page took longer than 2 s")
+    assert failed(out)["crash.pdf", 3].startswith("rendering the page crashed the renderer twice")
     runner.verify(out)

@@ -92,7 +92,7 @@ def test_of_two_jobs_that_enter_at_once_with_other_settings_one_is_refused(store
         return real(self, path, data)
 
     monkeypatch.setattr(LocalStore, "create", other_is_quicker)
-    with pytest.raises(OutputRefused, match="render.dpi: 200 there, 150 now"):
+    with pytest.raises(OutputRefused, match=r"render\.dpi: 200 there, 150 now"):
         enter(store)
     assert read_job(store).config.render.dpi == 200
 

@@ -68,7 +68,7 @@ class Corpus:
     ) -> list[UnitPlan]:
         """Plan and read, as a run does; ``stop_after`` pages it is killed."""
         plan = self.plan(inputs, stale, **config)
-        plans = materialise(self.store, plan.plans) if plan.needs_materialising else list(plan.plans)
+        plans = materialise(self.store, plan.plans, plan.others) if plan.needs_materialising else list(plan.plans)
         self.carry_out(plans, stop_after)
         if stop_after is None:
             sealed = {unit_id for unit_id, _ in list_sealed(self.store)}
@@ -76,7 +76,10 @@ class Corpus:
         return plans
 
     def carry_out(
-        self, plans: Sequence[UnitPlan], stop_after: int | None = None, failing: Sequence[tuple[str, int]] = ()
+        self,
+        plans: Sequence[UnitPlan],
+        stop_after: int | None = None,
+        failing: Sequence[tuple[str, int]] = (),
     ) -> None:
         """Read what the plans say is missing, page by page."""
         self.read = Counter()
@@ -87,7 +90,9 @@ class Corpus:
                 document = plan.wanted(i)
                 stored = {page for span in states[i].stored for page in span} if i in states else set()
                 count = self.pages.get(document.doc_id, PAGES)
-                for page in (p for s in plan_pages(document.pages, document.max_pages, count).read for p in s):
+                for page in (
+                    p for s in plan_pages(document.pages, document.max_pages, count).read for p in s
+                ):
                     if page in stored:
                         continue
                     if stop_after is not None and self.read.total() == stop_after:
@@ -208,7 +213,10 @@ def test_a_file_added_in_the_middle_is_read_and_nothing_else_is_read_again(corpu
 def test_a_unit_left_open_is_finished_although_the_input_changed_elsewhere(corpus):
     """The first unit is open and still cut alike; a file added at the end makes a later unit foreign."""
     plans = list(corpus.plan(limit=3).plans)
-    assert [[document.doc_id for document in plan.documents] for plan in plans] == [["a.pdf", "b.pdf"], ["c.pdf"]]
+    assert [[document.doc_id for document in plan.documents] for plan in plans] == [
+        ["a.pdf", "b.pdf"],
+        ["c.pdf"],
+    ]
     corpus.carry_out(plans[1:])
     corpus.run(limit=3, stop_after=3)
     corpus.run()
@@ -231,7 +239,7 @@ def test_a_changed_file_is_read_again_from_page_1_and_reported_and_nothing_else(
     corpus.run()
     corpus.put("c.pdf", text="changed")
     plan = corpus.plan()
-    assert (list(plan.plans)[0].reread, plan.changed) == ({0: ""}, ["c.pdf"])
+    assert (next(plan.plans).reread, plan.changed) == ({0: ""}, ["c.pdf"])
     corpus.pages["c.pdf"] = 2
     corpus.run()
     assert corpus.read == {("c.pdf", 1): 1, ("c.pdf", 2): 1}
@@ -310,7 +318,9 @@ def test_a_wider_selection_reads_what_it_adds(corpus):
 
 @pytest.mark.parametrize("stop_after", [0, 1, 3])
 def test_a_wider_selection_of_a_unit_that_is_open_is_read_with_it(corpus, stop_after):
-    corpus.run(manifest(corpus, '{"uri": "in/a.pdf", "pages": "2-3"}', '{"uri": "in/b.pdf"}'), stop_after=stop_after)
+    corpus.run(
+        manifest(corpus, '{"uri": "in/a.pdf", "pages": "2-3"}', '{"uri": "in/b.pdf"}'), stop_after=stop_after
+    )
     corpus.run(manifest(corpus, '{"uri": "in/a.pdf", "pages": "2-5"}', '{"uri": "in/b.pdf"}'))
     assert corpus.read.total() == 4 + PAGES - stop_after
     assert {page for doc_id, page in corpus.rows() if doc_id == "in/a.pdf"} == {2, 3, 4, 5}
@@ -355,7 +365,9 @@ def test_anything_at_all_between_runs_leaves_one_row_for_every_page(tmp_path):
         assert corpus.complete(*present) <= set(rows), seed
         assert {doc_id for doc_id, _ in rows} <= ever
         versions = {document.doc_id: document.version for document in corpus.inputs()}
-        assert all(row["source_version"] == versions.get(key[0], row["source_version"]) for key, row in rows.items())
+        assert all(
+            row["source_version"] == versions.get(key[0], row["source_version"]) for key, row in rows.items()
+        )
         assert corpus.is_finished(), seed
 
 
@@ -408,7 +420,10 @@ def test_a_retry_reads_the_failed_pages_and_nothing_else(corpus):
     fail(corpus, ("a.pdf", 2), ("a.pdf", 3), ("d.pdf", 6))
     plans = retry(corpus)
     assert corpus.read == {("a.pdf", 2): 1, ("a.pdf", 3): 1, ("d.pdf", 6): 1}
-    assert sorted((plan.generation, str(plan.reread)) for plan in plans) == [(2, "{0: '2-3'}"), (2, "{1: '6'}")]
+    assert sorted((plan.generation, str(plan.reread)) for plan in plans) == [
+        (2, "{0: '2-3'}"),
+        (2, "{1: '6'}"),
+    ]
     assert {row["status"] for row in corpus.rows().values()} == {"ok"}
     assert retry(corpus) == []
     assert corpus.is_finished()
@@ -492,7 +507,7 @@ def shards(corpus: Corpus, count: int, **config: Any) -> list[list[UnitPlan]]:
     found = []
     for index in range(count):
         plan = corpus.plan(shard_index=index, num_shards=count, **config)
-        found.append(materialise(corpus.store, plan.plans) if plan.needs_materialising else list(plan.plans))
+        found.append(materialise(corpus.store, plan.plans, plan.others) if plan.needs_materialising else list(plan.plans))
     return found
 
 
@@ -516,7 +531,9 @@ def test_shards_are_disjoint_and_complete_when_the_input_changed_since_an_earlie
     for i in range(16):
         corpus.put(f"{rng.choice('abmz')}{i + 10}.pdf", text="x" * rng.randint(1, 60))
     plans = shards(corpus, 2, unit_documents=4, unit_bytes=100)
-    taken = Counter(d.doc_id for shard in plans for plan in shard if plan.generation == 1 for d in plan.documents)
+    taken = Counter(
+        d.doc_id for shard in plans for plan in shard if plan.generation == 1 for d in plan.documents
+    )
     wanted = {document.doc_id for document in corpus.inputs()} - {doc_id for doc_id, _ in had}
     assert taken == Counter(wanted)
 

@@ -37,7 +37,9 @@ class Bench:
         (order,) = self.queue.orders()
         return order
 
-    def die(self, order: ReadOrder, *others: ReadOrder, cause: Cause = Cause.CRASH, replace: str = "") -> None:
+    def die(
+        self, order: ReadOrder, *others: ReadOrder, cause: Cause = Cause.CRASH, replace: str = ""
+    ) -> None:
         reads = [each.number for each in (order, *others)]
         self.queue.lost(order.replica, cause, reads, f"words of {order.replica}")
         self.queue.replica_up(replace or order.replica, "node0", 8)
@@ -219,7 +221,9 @@ def test_deaths_before_any_page_stop_the_job_with_the_last_words():
     for doc in range(6):
         bench.add(doc, 1, 9)
     orders = bench.queue.orders()
-    with pytest.raises(JobError, match="(?s)before any page was finished.*no page was condemned.*words of r"):
+    with pytest.raises(
+        JobError, match=r"(?s)before any page was finished.*no page was condemned.*words of r"
+    ):
         for order in orders:
             bench.queue.lost(order.replica, Cause.CRASH, [order.number], f"words of {order.replica}")
 

@@ -13,7 +13,9 @@ def text(page: int, body: str, **fields: object) -> PageText:
 
 def test_pages_stand_in_order_with_a_heading_from_the_second_on():
     pages = [text(3, "three"), text(1, "one\n"), text(2, "  two")]
-    assert document_markdown("a", pages) == "one\n\n----- Page 2 -----\n\ntwo\n\n----- Page 3 -----\n\nthree\n"
+    assert (
+        document_markdown("a", pages) == "one\n\n----- Page 2 -----\n\ntwo\n\n----- Page 3 -----\n\nthree\n"
+    )
 
 
 def test_a_selection_that_begins_later_says_so():

@@ -46,7 +46,9 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> LocalStore:
 
 
 def table(*pages: int) -> pa.Table:
-    return pa.Table.from_batches([rows_to_batch([ResultRow("a", "/in/a", page, Status.OK) for page in pages])])
+    return pa.Table.from_batches(
+        [rows_to_batch([ResultRow("a", "/in/a", page, Status.OK) for page in pages])]
+    )
 
 
 def seal(store: LocalStore, footer: Footer | dict = FOOTER) -> bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections import Counter
 from dataclasses import replace
@@ -25,7 +26,7 @@ def test_units_hold_every_document_once_in_order_within_both_limits(sizes, most,
     for unit in units:
         assert 1 <= len(unit.documents) <= most
         assert len(unit.documents) == 1 or sum(d.size for d in unit.documents) <= most_bytes
-    for unit, following in zip(units, units[1:], strict=False):
+    for unit, following in itertools.pairwise(units):
         full = len(unit.documents) == most
         assert full or sum(d.size for d in unit.documents) + following.documents[0].size > most_bytes
 
