@@ -2,25 +2,30 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 import pyarrow as pa
 
 from manifests.pages import PageSpan, PlannedPages, plan_pages, spans_of, subtract_pages
+from manifests.rows import Status
 from manifests.units import UnitPlan
 from manifests.work import DOCUMENT_PAGE
 
 BEYOND = "beyond last page"
+ANSWERED = frozenset({Status.OK, Status.FALLBACK})
 
 
 @dataclass(frozen=True, slots=True)
 class DocumentState:
-    """What is stored of a document: its page count (0: unknown), its version, its pages with a row."""
+    """What is stored of a document: its page count (0: unknown), its version, its pages with a row,
+    and how many of those an engine read well."""
 
     page_count: int
     version: str
     stored: tuple[PageSpan, ...]
+    answered: int = 0
 
 
 class OpenUnit:
@@ -33,6 +38,7 @@ class OpenUnit:
         self.buffer: list[pa.RecordBatch] = []
         self.index = {document.doc_id: i for i, document in enumerate(plan.documents)}
         self._pages: dict[int, bytearray] = {}
+        self._answered: Counter[int] = Counter()
 
     def admit(self, batch: pa.RecordBatch) -> pa.RecordBatch:
         """Remember a batch's pages and return the rows that are new.
@@ -45,13 +51,15 @@ class OpenUnit:
             batch.column("page").to_pylist(),
             batch.column("page_count").to_pylist(),
             batch.column("source_version").to_pylist(),
+            batch.column("status").to_pylist(),
             strict=True,
         )
-        kept = [
-            row
-            for row, (doc_id, page, page_count, version) in enumerate(keys)
-            if self._admit(self.index[doc_id], page, page_count, version)
-        ]
+        kept = []
+        for row, (doc_id, page, page_count, version, status) in enumerate(keys):
+            i = self.index[doc_id]
+            if self._admit(i, page, page_count, version):
+                kept.append(row)
+                self._answered[i] += status in ANSWERED
         return batch if len(kept) == batch.num_rows else batch.take(pa.array(kept, pa.int32()))
 
     def _admit(self, doc_index: int, page: int, page_count: int, version: str) -> bool:
@@ -90,6 +98,7 @@ class OpenUnit:
                 self.page_counts.get(i, 0),
                 self.versions.get(i, ""),
                 spans_of(page for page, there in enumerate(self._pages[i]) if there),
+                self._answered[i],
             )
             for i in self.plan.wanted_indexes()
             if i in self._pages

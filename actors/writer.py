@@ -33,7 +33,7 @@ from manifests.unit_files import (
 )
 from manifests.units import UnitPlan
 
-TRACKING_COLUMNS = ["doc_id", "page", "page_count", "source_version", "fingerprint"]
+TRACKING_COLUMNS = ["doc_id", "page", "page_count", "source_version", "status", "fingerprint"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -22,10 +22,12 @@ class ClusterConfig(BaseModel):
     object_store_bytes: int | None = Field(
         None, ge=80 * 2**20, description="Object store of a local cluster; default: Ray's."
     )
-    replicas: int | Literal["auto"] = Field(
+    replicas: Annotated[int, Field(ge=1)] | Literal["auto"] = Field(
         "auto", description="Engine replicas; auto: as many as the cluster's GPUs or cores hold."
     )
-    renderers: int | Literal["auto"] = Field("auto", description="Renderers per node.")
+    renderers: Annotated[int, Field(ge=1)] | Literal["auto"] = Field(
+        "auto", description="Renderers per node."
+    )
     window_bytes: int = Field(
         512 * 2**20, ge=2**20, description="Rendered pages in flight per node, in bytes."
     )

@@ -11,7 +11,8 @@ from manifests.errors import PagefleetError
 from manifests.fleet import Cause
 
 NODE_WORDS = ("node has died", "node died", "node was", "node failure", "preempt", "raylet", "node is dead")
-MEMORY_WORDS = ("memory monitor", "running low on memory", "out of memory", "oom")
+MEMORY_WORDS = ("memory monitor", "running low on memory")
+"""Not "OOM": Ray names the kernel's OOM killer as one possible cause of every death it cannot explain."""
 
 
 def own_error(error: BaseException) -> PagefleetError | None:

@@ -5,6 +5,9 @@ from __future__ import annotations
 import itertools
 import logging
 import os
+import signal
+import socket
+import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -45,6 +48,7 @@ CHECK_WRITER_S = 1.0
 MAX_BACKOFF_S = 60.0
 WRITER_ANSWER_S = 300.0
 LAST_WORDS_WITHIN_S = 5.0
+CONNECT_WITHIN_S = 5.0
 CPUS_PER_RENDERER = 4
 LIGHT_ENGINE_CPUS = 0.5
 
@@ -149,6 +153,9 @@ class RayFleet:
                 "object_store_memory": self._config.object_store_bytes,
                 "include_dashboard": False,
             }
+        if ":" in address and "://" not in address:
+            _check_reachable(address)
+        handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
         try:
             ray.init(
                 address=address,
@@ -161,6 +168,10 @@ class RayFleet:
                 f"cannot join the Ray cluster at {address!r}: {error}. Is it up ('ray status')? A cluster "
                 "with token authentication also needs RAY_AUTH_MODE=token and its token"
             ) from error
+        finally:
+            if threading.current_thread() is threading.main_thread():
+                for number, handler in handlers.items():  # Ray puts its own in their place
+                    signal.signal(number, handler)
 
     # What the scheduler asks for
 
@@ -204,6 +215,8 @@ class RayFleet:
         self._pending[self._tell("abandon", *unit)] = _Pending(lambda _: None)
 
     def flush(self, timeout_s: float) -> None:
+        if self._writer is None:
+            return
         ray.wait([self._tell("flush")], timeout=timeout_s)
 
     def dump_stacks(self) -> str:
@@ -392,3 +405,15 @@ class RayFleet:
         cores = int(live_nodes().get(node, {}).get("CPU", 1.0))
         heavy = not self._spec.num_gpus and self._spec.num_cpus >= LIGHT_ENGINE_CPUS
         return max(1, cores // CPUS_PER_RENDERER if heavy else cores)
+
+
+def _check_reachable(address: str) -> None:
+    """Fail at once, in words, where Ray would try for minutes."""
+    host, _, port = address.rpartition(":")
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=CONNECT_WITHIN_S).close()
+    except (OSError, ValueError) as error:
+        raise JobError(
+            f"nothing answers at {address} ({error}): is the Ray cluster up, and is this the address "
+            "that 'ray start --head' printed?"
+        ) from error

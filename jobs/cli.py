@@ -262,7 +262,7 @@ def _this_command() -> str:
             words[place + 1] = "…"
         elif word.startswith("--password="):
             words[place] = "--password=…"
-    return f"'{words[0]} {shlex.join(words[1:])}'"
+    return f"{words[0]} {shlex.join(words[1:])}"
 
 
 def _exit_with(work: Callable[[], int]) -> None:

@@ -131,7 +131,6 @@ class Driver:
         self._units: dict[UnitKey, _Unit] = {}
         self._elsewhere: list[UnitPlan] = []
         self._ask_again = 0.0
-        self._finished_before = 0
         self._last_progress = time.monotonic()
         self._started = time.monotonic()
 
@@ -217,7 +216,7 @@ class Driver:
             if state is None or stale or not state.stored:
                 items.append(RenderItem(i, document))
                 continue
-            self._finished_before += sum(map(len, state.stored))
+            self.reading.finished_before += state.answered
             unit.versions[i] = state.version
             if state.stored[0].first == DOCUMENT_PAGE:
                 continue
@@ -232,8 +231,11 @@ class Driver:
         """Write rows for pages that are proven killers, and seal units with nothing outstanding."""
         idle = nothing_else and not len(self.rendering) and not self.rendering.pages_reserved
         last = idle and self.reading.only_unproven_left
-        for killer in self.reading.condemned(nothing_else_left=last, finished_before=self._finished_before):
+        for killer in self.reading.condemned(nothing_else_left=last):
             self._write_failure(killer, self.rendering.page_counts.get(killer.unit, {}))
+        stuck = idle and not self.reading.outstanding.total()
+        for page in self.rendering.condemned(nothing_else_left=stuck):
+            self._write_failure(page, {page.doc_index: page.page_count})
         if last and self.reading.only_unproven_left:
             raise JobError(
                 "every page that was read killed its engine and none was ever finished: the environment "
@@ -289,6 +291,7 @@ class Driver:
             pages=int(AHEAD * window) + 1 - self.reading.pages - self.rendering.pages_reserved,
             bytes=self._config.window_bytes * nodes - held_bytes,
             call_pages=max(1, (self.reading.widest or FIRST_WINDOW) // 2),
+            idle=not self.reading.pages,
         )
         for order in self.rendering.orders(room, self.reading.nodes):
             self._fleet.render(order.renderer, order.number, order.call)
@@ -320,8 +323,7 @@ class Driver:
                 self._watcher.happened(
                     f"{renderer} is gone ({cause}); what it was working on is looked at alone"
                 )
-                for page in self.rendering.lost(renderer, cause, calls, words):
-                    self._write_failure(page, {page.doc_index: page.page_count})
+                self.rendering.lost(renderer, cause, calls, words)
             case ReplicaLost(replica, cause, reads, words):
                 self.progress.replica_deaths += cause is Cause.CRASH
                 last = " ".join(words.split())[-160:]
@@ -339,13 +341,14 @@ class Driver:
         progress.completion_tokens += report.completion_tokens
         progress.infer_s += report.infer_s
         self._last_progress = time.monotonic()
-        self.reading.done(read, report.pages)
+        answered = report.statuses.get(Status.OK, 0) + report.statuses.get(Status.FALLBACK, 0)
+        self.reading.done(read, report.pages, answered)
 
     def _rendered(self, event: RenderDone) -> None:
         node = self.rendering.node_of(event.call)
         key = self.rendering.done(event.call, event.report)
-        unit = self._units.get(key)
-        if unit is None:
+        unit = self._units.get(key) if key is not None else None
+        if key is None or unit is None:
             return
         for opened in event.report.opened:
             i = opened.doc_index

@@ -152,7 +152,7 @@ class _Run:
             why = str(stopped) or "interrupted"
             self._say(
                 f"{why}; what was finished ({driver.progress.pages:,} pages or more) is stored in "
-                f"{self._output}; run {self._options.resume_command} again to go on"
+                f"{self._output}; to go on, run again:\n  {self._options.resume_command}"
             )
             return Outcome(EXIT_INTERRUPTED, {})
         except PagefleetError:

@@ -13,8 +13,8 @@ from manifests.pages import PageSpan
 from manifests.work import RenderReport
 
 DEATHS_ALONE = 2
-MAX_DEATHS_BEFORE_FIRST_PAGE = 4
-MAX_UNPROVEN = 3
+MAX_DEATHS_BEFORE_FIRST_PAGE = 8
+MAX_DEATHS_IN_A_ROW = 16
 MIN_CONDEMNED = 20
 MAX_CONDEMNED_SHARE = 0.02
 MAX_BLAMELESS_DEATHS = 20
@@ -42,6 +42,7 @@ class _Chunk:
     to_read: int
     image_bytes: int
     parts: int = 1
+    orphaned: bool = False
 
 
 @dataclass(slots=True)
@@ -104,10 +105,12 @@ class ReadQueue:
         self._set_aside = ""
         self._next = 0
         self._deaths = 0
+        self._finished_at_death = 0
         self._blameless_deaths = 0
         self._failed_starts = 0
         self._condemned = 0
         self.finished = 0
+        self.finished_before = 0
         self.finished_by: Counter[str] = Counter()
         self.outstanding: Counter[UnitKey] = Counter()
         self.image_bytes = 0
@@ -149,19 +152,22 @@ class ReadQueue:
         self._ready.append(_Part(self._next))
 
     def drop(self, unit: UnitKey) -> None:
-        """Forget a unit's waiting chunks and suspects; reads under way run out."""
+        """Forget a unit's waiting chunks and suspects; reads under way run out and count for nobody."""
         self._suspects = deque(s for s in self._suspects if self._chunks[s.chunk].unit != unit)
         self._unproven = [s for s in self._unproven if self._chunks[s.chunk].unit != unit]
         self._ready = deque(p for p in self._ready if self._chunks[p.chunk].unit != unit)
-        reading = {read.part.chunk for read in self._reads.values()}
-        for number in [n for n, c in self._chunks.items() if c.unit == unit and n not in reading]:
-            self._discard(number)
+        reading = Counter(read.part.chunk for read in self._reads.values())
+        for number in [number for number, chunk in self._chunks.items() if chunk.unit == unit]:
+            self._chunks[number].orphaned = True
+            self._chunks[number].parts = reading[number]
+            if not reading[number]:
+                self._discard(number)
         self.outstanding.pop(unit, None)
 
     def replica_up(self, replica: str, node: str, window: int) -> None:
         self._replicas[replica] = _Replica(node, window)
         self._failed_starts = 0
-        if self._suspects and not self._set_aside:
+        if (self._suspects or self._unproven) and not self._set_aside:
             self._set_aside = replica
 
     def orders(self) -> list[ReadOrder]:
@@ -174,25 +180,24 @@ class ReadQueue:
             orders.append(self._read(name, replica, self._pick(replica.node)))
         return orders
 
-    def done(self, number: int, pages: int) -> UnitKey | None:
-        """A read is finished and its rows are the writer's."""
+    def done(self, number: int, pages: int, answered: int) -> None:
+        """A read is finished and its rows are the writer's. ``answered`` of its pages the engine read
+        well: that proves it works, as a blank page does not."""
         read = self._reads.pop(number, None)
         if read is None:
-            return None
-        self.finished += pages
+            return
+        self.finished += answered
         self.finished_by[read.replica] += pages
-        self._deaths = 0 if pages else self._deaths
         self._blameless_deaths = 0
         self._let_go(read, number)
-        return self._finish_part(read.part.chunk)
+        self._finish_part(read.part.chunk)
 
     def chunk_lost(self, number: int) -> tuple[UnitKey, list[tuple[int, int]]]:
         """The images are gone: which pages must be rendered again."""
         read = self._reads.pop(number)
         self._let_go(read, number)
         chunk = self._chunks[read.part.chunk]
-        pages = self._unstored(read.part)
-        lost = [chunk.pages[i] for i in pages]
+        lost = [] if chunk.orphaned else [chunk.pages[i] for i in self._unstored(read.part)]
         self._finish_part(read.part.chunk)
         return chunk.unit, lost
 
@@ -216,7 +221,7 @@ class ReadQueue:
             if cause is not Cause.CRASH:
                 self._wait_again(read)
             elif read.suspect is not None:
-                self._died_alone(read.suspect, words)
+                self._died_alone(read, read.suspect, words)
             else:
                 self._accuse(read.part)
         if cause is Cause.CRASH and held:
@@ -229,14 +234,14 @@ class ReadQueue:
                     f"finished in between. Last words:\n{words}"
                 )
 
-    def condemned(self, *, nothing_else_left: bool, finished_before: int) -> list[EngineKiller]:
+    def condemned(self, *, nothing_else_left: bool) -> list[EngineKiller]:
         """Pages now proven to kill their engine: others were finished since.
 
         With nothing else left there is no such proof to wait for; then it is enough that any page of
-        the job was ever finished (``finished_before`` counts those of earlier runs).
+        the job was ever finished, be it by an earlier run (``finished_before``).
         """
         proven = [s for s in self._unproven if self.finished > s.finished_before]
-        if nothing_else_left and not self._suspects and (self.finished or finished_before):
+        if nothing_else_left and not self._suspects and (self.finished or self.finished_before):
             proven = list(self._unproven)
         if not proven:
             return []
@@ -270,7 +275,7 @@ class ReadQueue:
         return min(free, key=lambda name: free[name], default="")
 
     def _order_suspect(self) -> ReadOrder | None:
-        if not self._suspects:
+        if not self._suspects and not self._unproven:
             self._set_aside = ""
             return None
         if not self._set_aside:
@@ -281,9 +286,27 @@ class ReadQueue:
         replica = self._replicas[self._set_aside]
         if replica.reads:
             return None
+        if self._unproven and self._ready:  # something else, to tell a bad page from a bad environment
+            return self._read(self._set_aside, replica, self._control())
+        if not self._suspects:
+            self._set_aside = ""
+            return None
         suspect = self._suspects.popleft()
         part = _Part(suspect.chunk, (suspect.index,))
         return self._read(self._set_aside, replica, part, suspect)
+
+    def _control(self) -> _Part:
+        """A waiting part, of another document than those accused where there is one."""
+        accused = {self._document(s.chunk, s.index) for s in (*self._unproven, *self._suspects)}
+        for place, part in enumerate(self._ready):
+            if self._document(part.chunk, 0) not in accused:
+                del self._ready[place]
+                return part
+        return self._ready.popleft()
+
+    def _document(self, number: int, index: int) -> tuple[UnitKey, int]:
+        chunk = self._chunks[number]
+        return chunk.unit, chunk.pages[index][0]
 
     def _pick(self, node: str) -> _Part:
         for place, part in enumerate(self._ready):
@@ -313,23 +336,32 @@ class ReadQueue:
         return [i for i, there in zip(indexes, stored, strict=True) if not there]
 
     def _wait_again(self, read: _Read) -> None:
-        if read.suspect is not None:
-            self._suspects.appendleft(read.suspect)
-        elif left := self._unstored(read.part):
-            self._ready.appendleft(_Part(read.part.chunk, tuple(left)))
-        else:
+        left = [] if self._chunks[read.part.chunk].orphaned else self._unstored(read.part)
+        if not left:
             self._finish_part(read.part.chunk)
+        elif read.suspect is not None:
+            self._suspects.appendleft(read.suspect)
+        else:
+            self._ready.appendleft(_Part(read.part.chunk, tuple(left)))
 
     def _accuse(self, part: _Part) -> None:
-        left = self._unstored(part)
-        self._suspects.extend(_Suspect(part.chunk, index) for index in left)
         chunk = self._chunks[part.chunk]
+        if chunk.orphaned:
+            self._finish_part(part.chunk)
+            return
+        left = self._unstored(part)
+        held = len(part.only) if part.only is not None else len(chunk.pages)
+        self.finished += max(0, held - len(left) - (len(chunk.pages) - chunk.to_read))
+        self._suspects.extend(_Suspect(part.chunk, index) for index in left)
         chunk.parts += len(left) - 1
         self.outstanding[chunk.unit] += len(left) - 1
         if not chunk.parts:
             self._discard(part.chunk)
 
-    def _died_alone(self, suspect: _Suspect, words: str) -> None:
+    def _died_alone(self, read: _Read, suspect: _Suspect, words: str) -> None:
+        if self._chunks[suspect.chunk].orphaned or not self._unstored(read.part):
+            self._finish_part(suspect.chunk)
+            return
         if not suspect.deaths:
             suspect.finished_before = self.finished
         suspect.deaths += 1
@@ -337,17 +369,18 @@ class ReadQueue:
         if suspect.deaths >= DEATHS_ALONE:
             self._unproven.append(suspect)
         else:
-            self._suspects.appendleft(suspect)
+            self._suspects.append(suspect)  # the others first: one of them may prove the engine
 
     def _judge_environment(self, words: str) -> None:
-        self._deaths += 1
         tail = f"no page was condemned. The engine's last words:\n{words}"
-        if not self.finished and self._deaths >= MAX_DEATHS_BEFORE_FIRST_PAGE:
-            raise JobError(f"{self._deaths} replicas died before any page was finished; {tail}")
-        if len(self._unproven) >= MAX_UNPROVEN:
+        if self.finished > self._finished_at_death:
+            self._finished_at_death, self._deaths = self.finished, 0
+        self._deaths += 1
+        never = not (self.finished or self.finished_before)
+        if self._deaths >= (MAX_DEATHS_BEFORE_FIRST_PAGE if never else MAX_DEATHS_IN_A_ROW):
+            since = "before any page was finished" if never else "in a row, no page finished in between"
             raise JobError(
-                f"{len(self._unproven)} pages in a row killed their engine when read alone and none "
-                f"was finished in between: the environment is at fault, not the pages; {tail}"
+                f"{self._deaths} replicas died {since}: the environment is at fault, not the pages; {tail}"
             )
         if self._condemned > max(MIN_CONDEMNED, MAX_CONDEMNED_SHARE * self.finished):
             raise JobError(
@@ -355,13 +388,13 @@ class ReadQueue:
                 f"environment or the model is at fault. The engine's last words:\n{words}"
             )
 
-    def _finish_part(self, number: int) -> UnitKey:
+    def _finish_part(self, number: int) -> None:
         chunk = self._chunks[number]
         chunk.parts -= 1
-        self.outstanding[chunk.unit] -= 1
+        if not chunk.orphaned:
+            self.outstanding[chunk.unit] -= 1
         if not chunk.parts:
             self._discard(number)
-        return chunk.unit
 
     def _discard(self, number: int) -> None:
         self.image_bytes -= self._chunks.pop(number).image_bytes

@@ -19,7 +19,10 @@ MAX_CALL_S = 1.0
 MAX_CALL_DOCUMENTS = 16
 CALLS_PER_RENDERER = 2
 DEATHS_ALONE = 2
-MAX_DEATHS_WITHOUT_A_PAGE = 8
+ALMOST = 0.95
+ROOM_FOR_ERROR = 1.5
+NO_PROOF_NEEDED = -1
+MAX_DEATHS_WITHOUT_AN_ANSWER = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +44,8 @@ class _Job:
     item: RenderItem
     alone: bool = False
     deaths: int = 0
+    answers_before: int = 0
+    """How many calls had brought pages when it first ended a renderer alone."""
 
 
 @dataclass(slots=True)
@@ -48,7 +53,9 @@ class _Call:
     renderer: str
     jobs: list[_Job]
     pages: int
+    max_bytes: int
     started: float
+    dropped: bool = False
 
 
 @dataclass(slots=True)
@@ -68,11 +75,15 @@ class RenderOrder:
 
 @dataclass(frozen=True, slots=True)
 class Room:
-    """How much more may be in flight: pages and bytes, and pages per call."""
+    """How much more may be in flight: pages and bytes, and pages per call.
+
+    ``idle``: nothing is in flight at all; then one call is due even where a single page exceeds the room.
+    """
 
     pages: int
     bytes: int
     call_pages: int
+    idle: bool = True
 
 
 class RenderQueue:
@@ -87,10 +98,13 @@ class RenderQueue:
         self._next = 0
         self._page_bytes = 0.0
         self._deaths_in_a_row = 0
+        self._answers = 0
+        self._unproven: list[tuple[Unrenderable, int]] = []
         self.outstanding: Counter[UnitKey] = Counter()
         self.page_counts: dict[UnitKey, dict[int, int]] = {}
 
     def __len__(self) -> int:
+        """How many items wait to be rendered."""
         return len(self._jobs) + len(self._suspects)
 
     @property
@@ -99,8 +113,8 @@ class RenderQueue:
 
     @property
     def bytes_reserved(self) -> int:
-        per_page = self._page_bytes or MAX_CALL_BYTES
-        return int(sum(min(call.pages * per_page, MAX_CALL_BYTES) for call in self._calls.values()))
+        """What the calls under way may answer at most, give or take a page each."""
+        return sum(call.max_bytes for call in self._calls.values())
 
     @property
     def width(self) -> int:
@@ -121,11 +135,13 @@ class RenderQueue:
             self._jobs.extend(jobs)
 
     def drop(self, unit: UnitKey) -> None:
-        """Forget a unit's waiting work; calls under way run out."""
+        """Forget a unit's work; what calls under way answer of it is nobody's."""
         self._jobs = deque(job for job in self._jobs if job.unit != unit)
         self._suspects = deque(job for job in self._suspects if job.unit != unit)
-        self.page_counts.pop(unit, None)
-        self.outstanding[unit] = sum(job.unit == unit for call in self._calls.values() for job in call.jobs)
+        self._unproven = [item for item in self._unproven if item[0].unit != unit]
+        for call in self._calls.values():
+            call.dropped = call.dropped or call.jobs[0].unit == unit
+        self.forget(unit)
 
     def forget(self, unit: UnitKey) -> None:
         """The unit is sealed: nothing of it is outstanding any more."""
@@ -143,10 +159,10 @@ class RenderQueue:
             for name, renderer in self._renderers.items():
                 if len(renderer.calls) > depth or not len(self):
                     continue
-                idle = not self._calls
+                idle = room.idle and not self._calls
                 if not idle and (pages <= 0 or free_bytes <= 0):
                     return orders
-                call = self._make_call(name, renderer, room.call_pages)
+                call = self._make_call(name, renderer, room.call_pages, free_bytes)
                 if call is None:
                     continue
                 self._next += 1
@@ -155,16 +171,23 @@ class RenderQueue:
                 encode = bool(nodes) and renderer.node not in nodes
                 orders.append(self._order(self._next, call, encode))
                 pages -= call.pages
-                free_bytes -= int(min(call.pages * (self._page_bytes or 0), MAX_CALL_BYTES))
+                free_bytes -= call.max_bytes
         return orders
 
-    def done(self, number: int, report: RenderReport) -> UnitKey:
-        """Take a call's answer: what it did not reach goes back in line. Returns its unit."""
+    def done(self, number: int, report: RenderReport) -> UnitKey | None:
+        """Take a call's answer: what it did not reach goes back in line.
+
+        Returns its unit, None when that was dropped meanwhile.
+        """
         call = self._calls.pop(number)
         renderer = self._renderers.get(call.renderer)
         if renderer:
             renderer.calls.remove(number)
-        self._deaths_in_a_row = 0
+        if any(span.last > DOCUMENT_PAGE for _, span in report.covered):
+            self._deaths_in_a_row = 0
+            self._answers += 1
+        if call.dropped:
+            return None
         covered: dict[int, list[int]] = {}
         pages = 0
         for doc_index, span in report.covered:
@@ -186,25 +209,49 @@ class RenderQueue:
         self.outstanding[unit] += len(left) - len(call.jobs)
         return unit
 
-    def lost(self, renderer: str, cause: Cause, calls: tuple[int, ...], words: str) -> list[Unrenderable]:
+    def lost(self, renderer: str, cause: Cause, calls: tuple[int, ...], words: str) -> None:
         """A renderer is gone. What it was working on is rendered page by page; what waited behind
-        it goes back in line. Returns what has now killed its renderer alone."""
+        it goes back in line. Raises JobError when deaths say that the environment is at fault."""
         self._renderers.pop(renderer, None)
-        condemned: list[Unrenderable] = []
-        for place, number in enumerate(calls):
-            call = self._calls.pop(number)
-            if place == 0 and cause is Cause.CRASH:
-                condemned += self._suspect(call)
+        held = [self._calls.pop(number) for number in calls]
+        for call in reversed(held[1:]):
+            self._take_back(call)
+        for call in held[:1]:
+            if cause is Cause.CRASH and not call.dropped:
+                self._suspect(call)
             else:
-                self._put_back(call.jobs)
+                self._take_back(call)
         if cause in (Cause.CRASH, Cause.START):
             self._deaths_in_a_row += 1
-            if self._deaths_in_a_row >= MAX_DEATHS_WITHOUT_A_PAGE and not condemned:
+            if self._deaths_in_a_row >= MAX_DEATHS_WITHOUT_AN_ANSWER + 2 * len(self._renderers):
                 raise JobError(
-                    f"{self._deaths_in_a_row} renderers died in a row without rendering a page; "
-                    f"the environment is at fault, no page was condemned. Last words:\n{words}"
+                    f"{self._deaths_in_a_row} renderers died in a row without rendering a page: the "
+                    f"environment is at fault, no page was condemned. Last words:\n{words}"
                 )
-        return condemned
+
+    def condemned(self, *, nothing_else_left: bool) -> list[Unrenderable]:
+        """Pages now proven to end their renderer: another call brought pages since.
+
+        With nothing else left it is enough that any call ever did. Raises JobError when
+        none was: then nothing tells a bad page from a bad environment.
+        """
+        if nothing_else_left and not self._answers and (blamed := self._blamed_without_proof()):
+            raise JobError(
+                f"everything that was rendered ended its renderer ({blamed}) and nothing was ever "
+                "rendered: the environment may be at fault, no page was condemned"
+            )
+        proven = [page for page, answers in self._unproven if nothing_else_left or self._answers > answers]
+        self._unproven = [item for item in self._unproven if item[0] not in proven]
+        for page in proven:
+            self.outstanding[page.unit] -= 1
+        return proven
+
+    def _blamed_without_proof(self) -> str:
+        return next((page.reason for page, answers in self._unproven if answers != NO_PROOF_NEEDED), "")
+
+    def _take_back(self, call: _Call) -> None:
+        if not call.dropped:
+            self._put_back(call.jobs)
 
     def _rest(self, job: _Job, opened: OpenedDocument | None, covered: dict[int, list[int]]) -> _Job | None:
         item = job.item
@@ -227,11 +274,17 @@ class RenderQueue:
         for job in reversed(jobs):
             (self._suspects if job.alone else self._jobs).appendleft(job)
 
-    def _make_call(self, name: str, renderer: _Renderer, call_pages: int) -> _Call | None:
+    def _max_bytes(self, pages: int, free_bytes: int) -> int:
+        """What a call may answer: what its pages are likely to need, within what is free."""
+        likely = math.ceil(ROOM_FOR_ERROR * pages * self._page_bytes) or MAX_CALL_BYTES
+        return max(1, min(MAX_CALL_BYTES, likely, free_bytes))
+
+    def _make_call(self, name: str, renderer: _Renderer, call_pages: int, free_bytes: int) -> _Call | None:
         now = time.monotonic()
         if self._suspects:
             if not renderer.calls:
-                return _Call(name, [self._suspects.popleft()], 1, now)
+                suspect = self._suspects.popleft()
+                return _Call(name, [suspect], 1, self._max_bytes(1, free_bytes), now)
             return None  # keep this renderer's next place free for a suspect
         if not self._jobs:
             return None
@@ -248,7 +301,9 @@ class RenderQueue:
             taken = self._take(job, limit - pages)
             jobs.append(taken)
             pages += sum(map(len, taken.item.spans)) or 1
-        return _Call(name, jobs, limit if any(not job.item.spans for job in jobs) else pages, now)
+        if any(not job.item.spans for job in jobs):
+            pages = limit
+        return _Call(name, jobs, pages, self._max_bytes(pages, free_bytes), now)
 
     def _take(self, job: _Job, pages: int) -> _Job:
         """The first ``pages`` pages of a job; the rest stays first in line for another renderer."""
@@ -279,37 +334,39 @@ class RenderQueue:
                 generation=generation,
                 items=tuple(job.item for job in call.jobs),
                 max_pages=0 if opening else call.pages,
-                max_bytes=MAX_CALL_BYTES,
+                max_bytes=call.max_bytes,
                 max_s=MAX_CALL_S,
                 encode=encode,
             ),
         )
 
-    def _suspect(self, call: _Call) -> list[Unrenderable]:
-        if not call.jobs[0].alone:
+    def _suspect(self, call: _Call) -> None:
+        """A renderer died of this call: its pages are rendered alone; twice alone, or over time, and
+        the page is to blame."""
+        job = call.jobs[0]
+        if not job.alone:
             singles = [single for job in call.jobs for single in _singles(job)]
             self._suspects.extend(singles)
-            self.outstanding[call.jobs[0].unit] += len(singles) - len(call.jobs)
-            return []
-        job = call.jobs[0]
+            self.outstanding[job.unit] += len(singles) - len(call.jobs)
+            return
+        if not job.deaths:
+            job.answers_before = self._answers
         job.deaths += 1
         limit_s = self._limits_s[1 if job.item.spans else 0]
-        took_s = time.monotonic() - call.started
-        timed_out = took_s >= 0.95 * limit_s
+        timed_out = time.monotonic() - call.started >= ALMOST * limit_s
         if not timed_out and job.deaths < DEATHS_ALONE:
-            self._suspects.appendleft(job)
-            return []
-        self._deaths_in_a_row = 0
+            self._suspects.append(job)
+            return
         what = "rendering the page" if job.item.spans else "opening the document"
         reason = (
             f"{what} took longer than {limit_s:g} s" if timed_out else f"{what} crashed the renderer twice"
         )
         page = job.item.spans[0].first if job.item.spans else DOCUMENT_PAGE
-        self.outstanding[job.unit] -= 1
         if rest := subtract_pages(job.item.spans, [page]):
             self.add(job.unit, [RenderItem(job.item.doc_index, job.item.document, rest)], first=True)
         count = self.page_counts.get(job.unit, {}).get(job.item.doc_index, 0)
-        return [Unrenderable(job.unit, job.item.doc_index, page, count, reason)]
+        blamed = Unrenderable(job.unit, job.item.doc_index, page, count, reason)
+        self._unproven.append((blamed, NO_PROOF_NEEDED if timed_out else job.answers_before))
 
 
 def _wanted(item: RenderItem, page_count: int) -> tuple[PageSpan, ...]:

@@ -91,8 +91,8 @@ class RenderReport:
     """The driver's share of a render call's answer: no pixels, no texts.
 
     ``opened`` lists every document the call opened, in order; ``covered`` the spans that are in the
-    chunk (``PageSpan(0, 0)`` for a document that could not be opened); ``to_read`` counts pages that
-    carry an image; ``image_bytes`` is their size.
+    chunk, in its order (``PageSpan(0, 0)`` for a document that could not be opened); ``to_read``
+    counts pages that carry an image; ``image_bytes`` is their size.
     """
 
     opened: tuple[OpenedDocument, ...] = ()

@@ -15,7 +15,7 @@ from actors.render.raster import OpenPages, Raster, RgbArray
 from actors.sources import SourceCache
 from manifests.documents import Document
 from manifests.errors import DocumentError, PageError
-from manifests.pages import PageSpan, plan_pages, spans_of
+from manifests.pages import PageSpan, plan_pages
 from manifests.rows import Status
 from manifests.work import (
     DOCUMENT_PAGE,
@@ -170,15 +170,26 @@ class _Answer:
         )
 
     def report(self) -> RenderReport:
-        by_document: dict[int, list[int]] = {}
-        for page in self.pages:
-            by_document.setdefault(page.doc_index, []).append(page.page)
-        covered = tuple((index, span) for index, numbers in by_document.items() for span in spans_of(numbers))
+        covered = tuple(_runs((page.doc_index, page.page) for page in self.pages))
         to_read = sum(page.image is not None for page in self.pages)
         return RenderReport(tuple(self.opened.values()), covered, to_read, self.image_bytes)
 
     def chunk(self) -> Chunk:
         return Chunk(self.call.unit_id, self.call.generation, self.documents, self.opened, tuple(self.pages))
+
+
+def _runs(pages: Iterable[tuple[int, int]]) -> Iterator[tuple[int, PageSpan]]:
+    """Pages in the order of the chunk, as spans: the driver counts its way to a page by them."""
+    run: tuple[int, PageSpan] | None = None
+    for doc_index, page in pages:
+        if run is not None and run[0] == doc_index and run[1].last + 1 == page:
+            run = (doc_index, PageSpan(run[1].first, page))
+            continue
+        if run is not None:
+            yield run
+        run = (doc_index, PageSpan(page, page))
+    if run is not None:
+        yield run
 
 
 def _image_bytes(page: RenderedPage) -> int:

@@ -68,7 +68,9 @@ class Corpus:
     ) -> list[UnitPlan]:
         """Plan and read, as a run does; ``stop_after`` pages it is killed."""
         plan = self.plan(inputs, stale, **config)
-        plans = materialise(self.store, plan.plans, plan.others) if plan.needs_materialising else list(plan.plans)
+        plans = (
+            materialise(self.store, plan.plans, plan.others) if plan.needs_materialising else list(plan.plans)
+        )
         self.carry_out(plans, stop_after)
         if stop_after is None:
             sealed = {unit_id for unit_id, _ in list_sealed(self.store)}
@@ -507,7 +509,11 @@ def shards(corpus: Corpus, count: int, **config: Any) -> list[list[UnitPlan]]:
     found = []
     for index in range(count):
         plan = corpus.plan(shard_index=index, num_shards=count, **config)
-        found.append(materialise(corpus.store, plan.plans, plan.others) if plan.needs_materialising else list(plan.plans))
+        found.append(
+            materialise(corpus.store, plan.plans, plan.others)
+            if plan.needs_materialising
+            else list(plan.plans)
+        )
     return found
 
 

@@ -56,7 +56,7 @@ class Bench:
 
 def finish(bench: Bench, order: ReadOrder, *pages: tuple[int, int]) -> None:
     bench.rows.update(pages)
-    bench.queue.done(order.number, len(pages))
+    bench.queue.done(order.number, len(pages), len(pages))
 
 
 def test_replicas_are_filled_to_their_windows_and_not_beyond():
@@ -90,9 +90,10 @@ def test_what_was_read_is_forgotten_with_its_bytes():
     bench.add(0, 1, 3)
     assert (bench.queue.image_bytes, bench.queue.outstanding[UNIT]) == (30, 1)
     order = bench.order()
-    assert bench.queue.done(order.number, 3) == UNIT
+    bench.queue.done(order.number, 3, 3)
     assert bench.is_empty()
-    assert bench.queue.done(order.number, 3) is None, "an answer that comes twice counts once"
+    bench.queue.done(order.number, 3, 3)
+    assert bench.queue.finished == 3, "an answer that comes twice counts once"
     assert bench.queue.finished == 3
 
 
@@ -166,10 +167,12 @@ def test_two_deaths_alone_condemn_a_page_once_another_was_finished():
     bench = Bench()
     bench.add(0, 1, 2)
     bench.die(bench.order())
-    kill_alone(bench)
-    assert bench.queue.condemned(nothing_else_left=False, finished_before=0) == []
+    kill_alone(bench, 3)  # page 1, its neighbour, page 1
+    bench.queue.finished_before = 0
+    assert bench.queue.condemned(nothing_else_left=False) == []
     finish(bench, bench.order(), (0, 2))
-    (killer,) = bench.queue.condemned(nothing_else_left=False, finished_before=0)
+    bench.queue.finished_before = 0
+    (killer,) = bench.queue.condemned(nothing_else_left=False)
     assert (killer.unit, killer.doc_index, killer.page) == (UNIT, 0, 1)
     assert killer.reason == "killed its engine: words of r0"
     assert bench.is_empty()
@@ -181,8 +184,10 @@ def test_pages_finished_by_earlier_runs_prove_only_when_nothing_else_is_left():
     bench.die(bench.order())
     kill_alone(bench)
     assert bench.queue.only_unproven_left
-    assert bench.queue.condemned(nothing_else_left=False, finished_before=9) == []
-    assert len(bench.queue.condemned(nothing_else_left=True, finished_before=9)) == 1
+    bench.queue.finished_before = 9
+    assert bench.queue.condemned(nothing_else_left=False) == []
+    bench.queue.finished_before = 9
+    assert len(bench.queue.condemned(nothing_else_left=True)) == 1
 
 
 def test_without_any_page_ever_finished_nothing_is_condemned():
@@ -190,7 +195,8 @@ def test_without_any_page_ever_finished_nothing_is_condemned():
     bench.add(0, 1, 1)
     bench.die(bench.order())
     kill_alone(bench)
-    assert bench.queue.condemned(nothing_else_left=True, finished_before=0) == []
+    bench.queue.finished_before = 0
+    assert bench.queue.condemned(nothing_else_left=True) == []
     assert bench.queue.last_words == "words of r0"
 
 
@@ -201,7 +207,8 @@ def test_rows_a_replica_stored_before_it_died_prove_that_its_engine_can_read():
     bench.rows |= {(0, 1), (0, 2)}
     bench.die(order)
     kill_alone(bench)
-    assert len(bench.queue.condemned(nothing_else_left=True, finished_before=0)) == 1
+    bench.queue.finished_before = 0
+    assert len(bench.queue.condemned(nothing_else_left=True)) == 1
 
 
 def test_one_death_alone_is_not_enough_and_blameless_deaths_do_not_count():
@@ -212,13 +219,14 @@ def test_one_death_alone_is_not_enough_and_blameless_deaths_do_not_count():
     for cause in (Cause.NODE, Cause.MEMORY) * 3:
         bench.die(bench.order(), cause=cause)
     finish(bench, bench.order(), (0, 1))
-    assert bench.queue.condemned(nothing_else_left=True, finished_before=9) == []
+    bench.queue.finished_before = 9
+    assert bench.queue.condemned(nothing_else_left=True) == []
     assert bench.is_empty()
 
 
 def test_deaths_before_any_page_stop_the_job_with_the_last_words():
-    bench = Bench(replicas=6)
-    for doc in range(6):
+    bench = Bench(replicas=8)
+    for doc in range(8):
         bench.add(doc, 1, 9)
     orders = bench.queue.orders()
     with pytest.raises(
@@ -268,7 +276,7 @@ def test_a_dropped_unit_leaves_nothing_behind_when_its_reads_under_way_have_run_
     bench.queue.drop(UNIT)
     bench.rows |= {(0, page) for page in range(1, 5)}  # what the writer says of a unit it gave up
     if how == "done":
-        bench.queue.done(alone.number, 1)
+        bench.queue.done(alone.number, 1, 1)
     elif how == "lost":
         bench.queue.chunk_lost(alone.number)
     else:
@@ -284,7 +292,7 @@ def test_a_unit_that_was_dropped_and_comes_back_is_counted_from_nothing():
     late = bench.order()
     bench.queue.drop(UNIT)
     bench.add(0, 1, 2)
-    bench.queue.done(late.number, 2)
+    bench.queue.done(late.number, 2, 2)
     assert bench.queue.outstanding[UNIT] == 1
-    bench.queue.done(bench.order().number, 2)
+    bench.queue.done(bench.order().number, 2, 2)
     assert bench.is_empty()

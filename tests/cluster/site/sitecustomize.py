@@ -11,8 +11,9 @@ import importlib.machinery
 import os
 import sys
 import time
+from pathlib import Path
 
-FAULTS = os.environ.get("TEST_FAULTS", "")
+FAULTS = Path(os.environ.get("TEST_FAULTS", "/nowhere"))
 
 
 def log_reads(module):
@@ -30,7 +31,7 @@ def log_reads(module):
 def note(what, request):
     if request.doc_id:
         line = f"{what} {time.time():.3f} {os.getpid()} {request.doc_id}#{request.page}\n"
-        with open(os.path.join(FAULTS, "reads.log"), "ab", buffering=0) as file:  # one write: appended whole
+        with (FAULTS / "reads.log").open("ab", buffering=0) as file:  # one write: appended whole
             file.write(line.encode())
 
 
@@ -38,14 +39,13 @@ def spoil_rendering(module):
     start, render = module.PdfPages.__init__, module.PdfPages.render
 
     def started(self, path, config):
-        self.test_name = os.path.basename(str(path))
+        self.test_name = Path(path).name
         start(self, path, config)
 
     def spoiled(self, page):
-        order = os.path.join(FAULTS, f"{self.test_name}#{page}")
-        if os.path.exists(order):
-            with open(order) as file:
-                fail(*file.read().split())
+        order = FAULTS / f"{self.test_name}#{page}"
+        if order.exists():
+            fail(*order.read_text().split())
         return render(self, page)
 
     module.PdfPages.__init__, module.PdfPages.render = started, spoiled
@@ -81,5 +81,5 @@ class Finder(importlib.abc.MetaPathFinder):
         return spec
 
 
-if FAULTS:
+if FAULTS.is_dir():
     sys.meta_path.insert(0, Finder())
