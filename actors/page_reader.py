@@ -39,7 +39,9 @@ class ReaderConfig:
     prompt: str = ""
     retry: RetryPolicy = field(default_factory=RetryPolicy)
     page_timeout_s: float = 0.0
-    """Seconds one page may take, 0 for no limit. A page of an engine that cannot abort ends the process."""
+    """Seconds one page may take, 0 for no limit."""
+    may_exit: bool = True
+    """Whether a page over its time may end the process, where the engine cannot abort it."""
     image_store: Store | None = None
     """Where rendered pages are kept beside the Markdown; None: not kept."""
 
@@ -85,7 +87,7 @@ class PageReader:
         self._slots = asyncio.Semaphore(engine.info.concurrency)
         abortable = engine.info.abortable
         self._timeout_s = config.page_timeout_s if abortable and config.page_timeout_s else None
-        self._watchdog = PageWatchdog(0.0 if abortable else config.page_timeout_s)
+        self._watchdog = PageWatchdog(config.page_timeout_s if config.may_exit and not abortable else 0.0)
 
     @property
     def info(self) -> EngineInfo:
@@ -218,8 +220,6 @@ class PageReader:
         opened = chunk.opened[page.doc_index]
         status = status or page.status or Status.OK
         reason = reason or page.reason
-        if status is Status.BLANK and not reason:
-            reason = "near-uniform pixels"
         return ResultRow(
             doc_id=document.doc_id,
             uri=document.uri,

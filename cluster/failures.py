@@ -41,7 +41,7 @@ def cause_of(error: BaseException, node: str, *, started: bool) -> Cause:
     """Why a worker on ``node`` is gone."""
     words = str(error).lower()
     if isinstance(error, exceptions.OutOfMemoryError) or any(word in words for word in MEMORY_WORDS):
-        return Cause.MEMORY
+        return Cause.MEMORY if started else Cause.START
     if (
         isinstance(error, exceptions.NodeDiedError | exceptions.ActorUnavailableError)
         or getattr(error, "preempted", False)

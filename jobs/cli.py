@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
-from manifests.errors import PagefleetError
+from manifests.errors import ConfigError, PagefleetError
 
 app = typer.Typer(
     name="pagefleet",
@@ -27,7 +27,7 @@ app.add_typer(manifest_app, name="manifest")
 Inputs = Annotated[
     list[str],
     typer.Argument(
-        metavar="INPUT…",
+        metavar="INPUT",
         help="Files, folders, quoted globs, s3:// prefixes, manifests (.jsonl, .csv, .parquet).",
     ),
 ]
@@ -57,6 +57,23 @@ pagefleet ocr manifest.jsonl -o s3://bucket/out --engine rapidocr --replicas 8
 Run the same command again to go on where a run stopped. Exit status: 0 all pages ended within the
 failure tolerance, 1 the job could not run, 2 usage, 3 more pages failed than --max-failed, 130
 interrupted (safe to resume)."""
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        typer.echo(f"pagefleet {version('pagefleet')}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    """Read corpora of scanned PDFs and images: one row per page, one Markdown file per document."""
 
 
 @app.command(epilog=OCR_EPILOG)
@@ -121,6 +138,8 @@ def ocr(
         from jobs.config import load_config
         from jobs.flow import RunOptions, read_corpus
 
+        if not output.strip():
+            raise ConfigError("--output: name a folder or an s3:// prefix")
         settings = load_config(config, sets or [], flags)
         options = RunOptions(single_process, new_generation, resume_command=_this_command())
         return read_corpus(inputs, output, settings, options, say).exit_status

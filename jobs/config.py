@@ -26,6 +26,7 @@ from manifests.errors import ConfigError
 from manifests.units import MAX_BYTES, MAX_DOCUMENTS
 
 ENV_PREFIX = "PAGEFLEET_"
+ENV_OF_OTHERS = frozenset({"PAGEFLEET_SOAK_SEEDS"})
 POSTPROCESSING_VERSION = 1
 
 RENDER_FIELDS_OF_THE_RESULT = ("dpi", "longest_side", "max_pixels", "skip_blank")
@@ -119,12 +120,14 @@ def load_config(
     """
     values = _merged(deepcopy(dict(base or {})), _read_file(file) if file else {})
     for name, text in sorted(os.environ.items()):
-        if name.startswith(ENV_PREFIX) and "__" in name:
+        if name.startswith(ENV_PREFIX) and name not in ENV_OF_OTHERS:
             path = name.removeprefix(ENV_PREFIX).lower().split("__")
+            if len(path) == 1 and path[0] != "task":
+                raise ConfigError(f"{name}: no such setting; names are like {ENV_PREFIX}ENGINE__KIND")
             _assign(values, path, _parse(text), name)
     for assignment in assignments:
         name, equals, text = assignment.partition("=")
-        if not equals:
+        if not equals or not name.strip():
             raise ConfigError(f"--set {assignment}: must be like engine.kind=rapidocr")
         _assign(values, name.strip().split("."), _parse(text), f"--set {name}")
     for name, value in flags.items():
@@ -133,7 +136,8 @@ def load_config(
     try:
         config = JobConfig.model_validate(values)
     except pydantic.ValidationError as error:
-        raise ConfigError("\n".join(_explain(item) for item in error.errors())) from None
+        lines = [_origin(file, item["loc"]) + _explain(item) for item in error.errors()]
+        raise ConfigError("\n".join(lines)) from None
     check_engine(config.engine)
     if config.input.shard_index >= config.input.num_shards:
         raise ConfigError(
@@ -181,6 +185,16 @@ def _assign(values: dict[str, Any], path: list[str], value: Any, source: str) ->
     node[path[-1]] = value
 
 
+def _origin(file: Path | None, path: tuple[int | str, ...]) -> str:
+    """The file's name as a prefix when the setting stands there."""
+    node: Any = _read_file(file) if file else {}
+    for part in path:
+        if not isinstance(node, dict) or part not in node:
+            return ""
+        node = node[part]
+    return f"{file}: " if path else ""
+
+
 def _explain(item: Mapping[str, Any]) -> str:
     path = [str(part) for part in item["loc"]]
     where = ".".join(path)
@@ -188,7 +202,9 @@ def _explain(item: Mapping[str, Any]) -> str:
         near = difflib.get_close_matches(path[-1], _known_fields(path[:-1]), 1, 0.5)
         hint = f"; did you mean {'.'.join([*path[:-1], near[0]])}?" if near else ""
         return f"{where}: no such setting{hint}"
-    message = item["msg"].removeprefix("Value error, ")
+    message = item["msg"].removeprefix("Value error, ").replace("Input should be", "must be")
+    if item["type"] in ("model_type", "model_attributes_type"):
+        message = f"is a section: give one of its settings, like {where}.{_known_fields(path)[0]}"
     shown = "" if "password" in where else f", got {item['input']!r}"
     return f"{where}: {message[:1].lower()}{message[1:]}{shown}"
 

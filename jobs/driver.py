@@ -55,6 +55,8 @@ class DriverConfig:
     page_timeout_s: float
     open_timeout_s: float
     deadline_s: float | None = None
+    was_ever_read: bool = False
+    """Whether an earlier run finished a page: proof that the engine can."""
 
 
 @dataclass(slots=True)
@@ -123,6 +125,7 @@ class Driver:
     def __init__(self, fleet: Fleet, claims: Claims, config: DriverConfig, watcher: Watcher) -> None:
         self.progress = Progress()
         self.reading = ReadQueue(fleet.stored)
+        self.reading.finished_before = int(config.was_ever_read)
         self.rendering = RenderQueue(config.page_timeout_s, config.open_timeout_s)
         self._fleet = fleet
         self._claims = claims

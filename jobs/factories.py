@@ -53,7 +53,8 @@ class Recipe:
             mode=config.engine.mode,
             prompt=config.engine.prompt,
             retry=config.retry,
-            page_timeout_s=config.engine.page_timeout_s if self.engine_may_exit else 0.0,
+            page_timeout_s=config.engine.page_timeout_s,
+            may_exit=self.engine_may_exit,
             image_store=self.store() if config.output.page_images else None,
         )
         return PageReader(load_engine(config.engine), reader, sink, replica)

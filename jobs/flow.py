@@ -20,7 +20,7 @@ from jobs.factories import Recipe, open_store
 from jobs.job_file import JobFile, enter_output, read_job
 from jobs.planning import Plan, materialise, plan_retry, plan_run
 from jobs.progress import ProgressLog
-from jobs.summary import check_against_plan, total_up, write_reports
+from jobs.summary import check_against_plan, total_up, was_ever_read, write_reports
 from manifests.claims import Claims, Owner
 from manifests.errors import InputError, OutputRefused, PagefleetError
 from manifests.fleet import Fleet
@@ -191,6 +191,7 @@ class _Run:
             page_timeout_s=config.render.page_timeout_s,
             open_timeout_s=config.render.open_timeout_s,
             deadline_s=config.run.deadline_s,
+            was_ever_read=was_ever_read(self._store),
         )
 
     def _is_done(self, plan: UnitPlan) -> bool:

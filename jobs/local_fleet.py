@@ -18,6 +18,7 @@ import time
 import traceback
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from multiprocessing.connection import Connection
 from typing import Any
 
@@ -80,7 +81,7 @@ class LocalFleet:
             return events
 
     def render(self, renderer: str, call: int, request: RenderCall) -> None:
-        self._renderer.send(call, request)
+        self._renderer.send(renderer, call, request)
 
     def read(self, replica: str, read: int, chunk: Chunk, only: tuple[int, ...] | None) -> None:
         future = asyncio.run_coroutine_threadsafe(self._reader.read(chunk, only), self._loop)
@@ -151,21 +152,21 @@ class _RendererProcess:
         context = multiprocessing.get_context("spawn")
         ours, theirs = context.Pipe()
         self._count += 1
-        self._calls = []
         self._process = context.Process(target=serve, args=(theirs, self._recipe), daemon=True)
         self._process.start()
         theirs.close()
         self._pipe = ours
         threading.Thread(target=self._receive, args=(ours, f"renderer-{self._count}"), daemon=True).start()
 
-    def send(self, call: int, request: RenderCall) -> None:
+    def send(self, renderer: str, call: int, request: RenderCall) -> None:
+        """Hand over a call. One that comes too late for its renderer is lost with it."""
         with self._lock:
+            pipe = self._pipe
+            if pipe is None or renderer != f"renderer-{self._count}":
+                return
             self._calls.append(call)
-        try:
-            if self._pipe is not None:
-                self._pipe.send(request)
-        except OSError:
-            return  # it died: the receiving thread tells, and this call is among those lost
+        with suppress(OSError):  # it died: the receiving thread tells
+            pipe.send(request)
 
     def stop(self) -> None:
         self._stopped = True
@@ -174,24 +175,42 @@ class _RendererProcess:
 
     def _receive(self, pipe: Connection, name: str) -> None:
         try:
-            while True:
-                answer = pipe.recv()
-                if answer is None:
-                    self._events.put(RendererUp(name, NODE))
-                elif isinstance(answer, str):
-                    self._events.put(JobError(f"the renderer failed: {answer}"))
-                else:
-                    with self._lock:
-                        call = self._calls.pop(0)
-                    self._events.put(RenderDone(call, *answer))
+            self._take_answers(pipe, name)
         except (EOFError, OSError):
-            self._process.join()
-            if not self._stopped:
+            self._replace(name)
+        except Exception as error:  # noqa: BLE001 - this thread must not end in silence
+            self._events.put(error)
+
+    def _take_answers(self, pipe: Connection, name: str) -> None:
+        while True:
+            answer = pipe.recv()
+            if answer is None:
+                self._events.put(RendererUp(name, NODE))
+            elif isinstance(answer, str):
+                self._events.put(JobError(f"the renderer failed: {answer}"))
+            else:
                 with self._lock:
-                    calls = tuple(self._calls)
-                words = f"the rendering process ended with status {self._process.exitcode}"
-                self._events.put(RendererLost(name, Cause.CRASH, calls, words))
-                self.start()
+                    call = self._calls.pop(0)
+                self._events.put(RenderDone(call, *answer))
+
+    def _replace(self, name: str) -> None:
+        self._process.join()
+        if self._stopped:
+            return
+        with self._lock:
+            calls, self._calls = tuple(self._calls), []
+            self._pipe = None  # until its successor is there, no call may be taken for it
+        self._events.put(RendererLost(name, Cause.CRASH, calls, _how_it_ended(self._process.exitcode)))
+        try:
+            self.start()
+        except Exception as error:  # noqa: BLE001 - the job must hear of it
+            self._events.put(error)
+
+
+def _how_it_ended(status: int | None) -> str:
+    if status is not None and status < 0:
+        return f"the rendering process was ended by {signal.Signals(-status).name}"
+    return f"the rendering process ended with status {status}"
 
 
 def serve(pipe: Connection, recipe: Recipe) -> None:

@@ -22,6 +22,9 @@ DEATHS_ALONE = 2
 ALMOST = 0.95
 ROOM_FOR_ERROR = 1.5
 NO_PROOF_NEEDED = -1
+WORDS_OF_A_CRASH = ("Fatal Python error", "SIGSEGV", "SIGABRT", "SIGBUS", "SIGILL", "SIGFPE", "SIGKILL")
+"""A renderer over its time ends by SIGALRM, which says none of these."""
+
 MAX_DEATHS_WITHOUT_AN_ANSWER = 8
 
 
@@ -210,15 +213,18 @@ class RenderQueue:
         return unit
 
     def lost(self, renderer: str, cause: Cause, calls: tuple[int, ...], words: str) -> None:
-        """A renderer is gone. What it was working on is rendered page by page; what waited behind
-        it goes back in line. Raises JobError when deaths say that the environment is at fault."""
-        self._renderers.pop(renderer, None)
-        held = [self._calls.pop(number) for number in calls]
-        for call in reversed(held[1:]):
-            self._take_back(call)
-        for call in held[:1]:
+        """A renderer is gone: what it was working on is rendered page by page, what waited behind
+        that, or came too late, goes back in line.
+
+        Raises JobError when deaths say that the environment is at fault.
+        """
+        gone = self._renderers.pop(renderer, None)
+        late = [number for number in gone.calls if number not in calls] if gone else []
+        for number in (*reversed(late), *reversed(calls[1:])):
+            self._take_back(self._calls.pop(number))
+        for call in map(self._calls.pop, calls[:1]):
             if cause is Cause.CRASH and not call.dropped:
-                self._suspect(call)
+                self._suspect(call, words)
             else:
                 self._take_back(call)
         if cause in (Cause.CRASH, Cause.START):
@@ -340,7 +346,7 @@ class RenderQueue:
             ),
         )
 
-    def _suspect(self, call: _Call) -> None:
+    def _suspect(self, call: _Call, words: str) -> None:
         """A renderer died of this call: its pages are rendered alone; twice alone, or over time, and
         the page is to blame."""
         job = call.jobs[0]
@@ -353,7 +359,8 @@ class RenderQueue:
             job.answers_before = self._answers
         job.deaths += 1
         limit_s = self._limits_s[1 if job.item.spans else 0]
-        timed_out = time.monotonic() - call.started >= ALMOST * limit_s
+        took_s = time.monotonic() - call.started
+        timed_out = took_s >= ALMOST * limit_s and not any(word in words for word in WORDS_OF_A_CRASH)
         if not timed_out and job.deaths < DEATHS_ALONE:
             self._suspects.append(job)
             return

@@ -19,6 +19,7 @@ from manifests.unit_files import Footer, list_sealed, read_footer, read_rows, se
 from manifests.work import DOCUMENT_PAGE
 
 READ_THREADS = 16
+WELL_READ = {Status.OK, Status.FALLBACK}
 
 
 @dataclass(slots=True)
@@ -63,6 +64,12 @@ def _add(totals: Totals, footer: Footer) -> None:
     totals.generations[footer.generation] += 1
     if footer.counts.get(Status.FAILED):
         totals.with_failures.append(footer.unit_id)
+
+
+def was_ever_read(store: Store) -> bool:
+    """Whether any sealed unit holds a page that an engine read well. Stops at the first."""
+    footers = (read_footer(store, unit_id) for unit_id, _ in list_sealed(store))
+    return any(footer is not None and WELL_READ & footer.counts.keys() for footer in footers)
 
 
 def check_against_plan(totals: Totals, planned: Iterable[str]) -> None:

@@ -17,7 +17,7 @@ from pathlib import Path
 from manifests.documents import SUFFIXES, Document
 from manifests.errors import DocumentError, InputError, UserError
 from manifests.identity import document_id, local_uri, shortest_names, shown
-from manifests.reader import FORMATS, read_located
+from manifests.reader import FORMATS, read_located, validate_manifest
 from manifests.sources import local_version
 from manifests.walk import JOB_FILE, Tally, matches, suggestion, walk, within
 
@@ -79,6 +79,12 @@ class InputSet:
             for document in self._documents(root, self._before(index), tally):
                 yield document.uri, document
         self.warnings = [*self._notes, *tally.sentences()]
+
+    def validate(self) -> None:
+        """Raise one ManifestError that lists what is wrong in the manifests, not only the first line."""
+        for root in self._roots:
+            if root.kind is _Kind.MANIFEST:
+                validate_manifest(Path(root.base))
 
     def _before(self, index: int) -> list[_Root]:
         """The roots whose files the glob at ``index`` leaves to them: folders, and earlier globs."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from array import array
 from bisect import bisect_left
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from hashlib import blake2b
 
@@ -58,7 +58,7 @@ def survey(inputs: InputSet) -> Survey:
     ids, paths, reserved = array("Q"), array("Q"), array("Q")
     digest = blake2b(digest_size=16)
     size = 0
-    for document in inputs:
+    for document in _listed(inputs):
         size += document.size
         parts = (document.doc_id, document.pages, str(document.max_pages), document.prompt, document.version)
         digest.update(b"".join(b"%d:%s" % (len(raw), raw) for raw in map(str.encode, parts)))
@@ -71,6 +71,15 @@ def survey(inputs: InputSet) -> Survey:
     clashes = _clashes(paths, reserved)
     full_clashes = _full_name_clashes(inputs, clashes, paths, reserved) if clashes else array("Q")
     return Survey(len(ids), size, digest.hexdigest(), clashes, full_clashes)
+
+
+def _listed(inputs: InputSet) -> Iterator[Document]:
+    """The documents; if a manifest row is malformed, all that is wrong is told at once."""
+    try:
+        yield from inputs
+    except ManifestError:
+        inputs.validate()
+        raise
 
 
 def _reserved_by(path: str) -> list[int]:

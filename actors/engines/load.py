@@ -9,6 +9,7 @@ from actors.engines.scripted import Script, ScriptedEngine
 from manifests.errors import ConfigError
 
 KINDS = ("rapidocr", "scripted")
+FIELDS_NOT_TAKEN = {"rapidocr": ("model", "mode", "prompt")}
 
 
 def check_engine(config: EngineConfig) -> None:
@@ -17,6 +18,9 @@ def check_engine(config: EngineConfig) -> None:
         raise ConfigError(f"engine.kind must be one of {', '.join(KINDS)}; got {config.kind!r}")
     if config.kind == "scripted":
         _script(config)
+    for name in FIELDS_NOT_TAKEN.get(config.kind, ()):
+        if getattr(config, name):
+            raise ConfigError(f"engine.{name}: {config.kind} takes none; leave it out")
 
 
 def footprint(config: EngineConfig) -> Footprint:
@@ -35,7 +39,10 @@ def load_engine(config: EngineConfig) -> Engine:
         return ScriptedEngine(_script(config))
     from actors.engines.rapidocr import RapidOcrEngine
 
-    return RapidOcrEngine(config.engine_args)
+    try:
+        return RapidOcrEngine(config.engine_args)
+    except (ValueError, TypeError, KeyError) as error:
+        raise ConfigError(f"engine.engine_args: rapidocr does not take these: {error}") from error
 
 
 def _script(config: EngineConfig) -> Script:
