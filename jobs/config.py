@@ -26,7 +26,6 @@ from manifests.errors import ConfigError
 from manifests.units import MAX_BYTES, MAX_DOCUMENTS
 
 ENV_PREFIX = "PAGEFLEET_"
-ENV_OF_OTHERS = frozenset({"PAGEFLEET_SOAK_SEEDS"})
 POSTPROCESSING_VERSION = 1
 
 RENDER_FIELDS_OF_THE_RESULT = ("dpi", "longest_side", "max_pixels", "skip_blank")
@@ -120,11 +119,12 @@ def load_config(
     """
     values = _merged(deepcopy(dict(base or {})), _read_file(file) if file else {})
     for name, text in sorted(os.environ.items()):
-        if name.startswith(ENV_PREFIX) and name not in ENV_OF_OTHERS:
+        if name.startswith(ENV_PREFIX):
             path = name.removeprefix(ENV_PREFIX).lower().split("__")
-            if len(path) == 1 and path[0] != "task":
-                raise ConfigError(f"{name}: no such setting; names are like {ENV_PREFIX}ENGINE__KIND")
-            _assign(values, path, _parse(text), name)
+            if len(path) > 1 or path[0] == "task":
+                _assign(values, path, _parse(text), name)
+            elif meant := _section_meant(path[0]):
+                raise ConfigError(f"{name}: no such setting; did you mean {ENV_PREFIX}{meant.upper()}?")
     for assignment in assignments:
         name, equals, text = assignment.partition("=")
         if not equals or not name.strip():
@@ -183,6 +183,15 @@ def _assign(values: dict[str, Any], path: list[str], value: Any, source: str) ->
             raise ConfigError(f"{source}: {part} is not a section")
         node = child
     node[path[-1]] = value
+
+
+def _section_meant(name: str) -> str:
+    """The setting a variable without a section seems to mean (``dpi``, ``engine_kind``), or ''."""
+    for section in JobConfig.model_fields:
+        for setting in _known_fields([section]):
+            if name in (setting, f"{section}_{setting}"):
+                return f"{section}__{setting}"
+    return ""
 
 
 def _origin(file: Path | None, path: tuple[int | str, ...]) -> str:

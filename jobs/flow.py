@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import uuid4
 
+from actors.engines.load import check_taken
 from actors.page_reader import LINGER_S
 from aws.s3_source import list_documents
 from jobs.config import JobConfig
@@ -62,6 +63,7 @@ def read_corpus(
     inputs: Sequence[str], output: str, config: JobConfig, options: RunOptions, say: Say
 ) -> Outcome:
     """Read what the inputs name into the output, or go on where an earlier run stopped."""
+    check_taken(config.engine)
     found = expand_inputs(inputs, lambda uri: list_documents(uri, config.s3))
     store = open_store(output, config.s3)
     job = enter_output(store, config, tuple(inputs), new_generation=options.new_generation)

@@ -18,6 +18,10 @@ def check_engine(config: EngineConfig) -> None:
         raise ConfigError(f"engine.kind must be one of {', '.join(KINDS)}; got {config.kind!r}")
     if config.kind == "scripted":
         _script(config)
+
+
+def check_taken(config: EngineConfig) -> None:
+    """Raise ConfigError for a setting that this kind of engine would ignore."""
     for name in FIELDS_NOT_TAKEN.get(config.kind, ()):
         if getattr(config, name):
             raise ConfigError(f"engine.{name}: {config.kind} takes none; leave it out")

@@ -88,7 +88,7 @@ def test_an_unknown_environment_variable_of_ours_is_refused(monkeypatch, name):
 
 
 def test_a_value_that_is_not_allowed_is_shown_with_its_place_and_what_is():
-    assert complaint("render.dpi=7") == "render.dpi: input should be greater than or equal to 36, got 7"
+    assert complaint("render.dpi=7") == "render.dpi: must be greater than or equal to 36, got 7"
     assert complaint("run.max_failed=2").endswith("less than or equal to 1, got 2")
 
 

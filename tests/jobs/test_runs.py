@@ -1,0 +1,305 @@
+"""One small corpus through a life of runs: inputs and settings change, disks fill up, names are odd."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import struct
+import subprocess
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from tests.actors.render_samples import text_pdf
+from tests.cluster.harness import (
+    failed,
+    make_corpus,
+    make_pdf,
+    page_keys,
+    readable,
+    rows,
+    stored,
+    timeless,
+)
+from tests.jobs.command import Commands
+
+
+@pytest.fixture
+def corpus(tmp_path: Path) -> Path:
+    return make_corpus(tmp_path / "in", 3, 4)
+
+
+def _of(folder: Path, *documents: str) -> list[tuple[str, int]]:
+    return sorted(key for key in readable(folder) if key[0] in documents)
+
+
+def test_inputs_that_change_move_and_grow_cost_only_what_is_new(
+    pagefleet: Commands, corpus: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    pagefleet.succeed(corpus, "-o", out)
+    assert sorted(pagefleet.read) == sorted(readable(corpus))
+
+    before = {row["doc_id"]: row["source_version"] for row in rows(out)}
+    make_pdf(corpus / "d01.pdf", 3, seed=77)
+    make_pdf(corpus / "sub" / "new.pdf", 2, seed=78)
+    said = pagefleet.succeed(corpus, "-o", out)
+    assert sorted(pagefleet.read) == _of(corpus, "d01.pdf", "sub/new.pdf")
+    assert "changed since they were planned or read, so read again: d01.pdf" in said
+    assert {(row["doc_id"], row["page"]) for row in rows(out)} == page_keys(corpus)
+    now = {row["doc_id"]: row["source_version"] for row in rows(out)}
+    assert {name for name in before if now[name] != before[name]} == {"d01.pdf"}
+    pagefleet.verify(out)
+
+    moved = corpus.rename(tmp_path / "moved")
+    assert "nothing to read" in pagefleet.succeed(moved, "-o", out)
+    assert not pagefleet.read
+
+    plain = tmp_path / "plain"
+    pagefleet.succeed(moved, "-o", plain)
+    assert timeless(rows(out), "uri", "generation") == timeless(rows(plain), "uri", "generation")
+
+
+def test_settings_that_change_results_are_refused_until_a_new_generation_is_wanted(
+    pagefleet: Commands, corpus: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    pagefleet.succeed(corpus, "-o", out)
+    before = rows(out)
+    refused = pagefleet.ocr(corpus, "-o", out, "--dpi", "72")
+    assert refused.exit_status == 2
+    assert "render.dpi: 36 there, 72 now" in refused.words
+    assert "--new-generation" in refused.words
+    assert not pagefleet.read
+    assert rows(out) == before
+
+    pagefleet.succeed(corpus, "-o", out, "--dpi", "72", "--new-generation")
+    assert sorted(pagefleet.read) == sorted(readable(corpus))
+    after = rows(out)
+    assert {(row["doc_id"], row["page"]) for row in after} == page_keys(corpus)
+    assert len(after) == len(before)
+    assert {row["generation"] for row in after} == {2}
+    assert {row["width"] for row in after} == {2 * row["width"] for row in before}
+    assert len(list(out.glob("history/*.parquet"))) == len(list(out.glob("pages/*.parquet")))
+    assert pagefleet.ocr(corpus, "-o", out).exit_status == 2
+    pagefleet.verify(out)
+
+
+def test_cuts_for_a_trial_are_told_and_later_runs_read_only_the_rest(
+    pagefleet: Commands, corpus: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    said = pagefleet.succeed(corpus, "-o", out, "--max-pages", "2", "--limit", "1")
+    assert sorted(pagefleet.read) == [("d00.pdf", 1), ("d00.pdf", 2)]
+    assert "cut by --limit: 2 documents" in said
+    assert "cut by --max-pages: 2 pages of 1 documents" in said
+    every = list(pagefleet.read)
+    pagefleet.verify(out)
+    for cut in (["--limit", "2"], []):
+        pagefleet.succeed(corpus, "-o", out, *cut)
+        every += pagefleet.read
+    pagefleet.verify(out)
+    assert sorted(every) == sorted(readable(corpus))
+    assert {(row["doc_id"], row["page"]) for row in rows(out)} == page_keys(corpus)
+    assert {row["status"] for row in rows(out)} == {"ok"}
+
+
+def test_outputs_that_are_not_this_jobs_are_left_alone(
+    pagefleet: Commands, corpus: Path, tmp_path: Path
+) -> None:
+    mine = tmp_path / "thesis"
+    mine.mkdir()
+    (mine / "chapter.txt").write_text("years of work")
+    said = pagefleet.ocr(corpus, "-o", mine)
+    assert said.exit_status == 2
+    assert "is not empty and holds no pagefleet job (chapter.txt" in said.words
+
+    foreign = tmp_path / "foreign"
+    foreign.mkdir()
+    (foreign / "job.json").write_text('{"name": "somebody else"}')
+    said = pagefleet.ocr(corpus, "-o", foreign)
+    assert said.exit_status == 2
+    assert "is not a job this version wrote" in said.words
+
+    other = tmp_path / "other"
+    pagefleet.succeed(corpus, "-o", other, "--limit", "1")
+    said = pagefleet.ocr(corpus, "-o", other, window=17)
+    assert said.exit_status == 2
+    assert "engine.engine_args" in said.words
+    for folder in (mine, foreign):
+        assert len(list(folder.rglob("*"))) == 1
+
+    file = tmp_path / "file"
+    file.write_text("not a folder")
+    said = pagefleet.ocr(corpus, "-o", file)
+    assert said.exit_status == 1
+    assert "choose another output folder" in said.words
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A disk of 256 KiB."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", str(disk)]
+    if shutil.which("mount") is None or subprocess.run(mount, capture_output=True).returncode:
+        pytest.skip("mounting is refused here")
+    yield disk
+    subprocess.run(["umount", "-l", str(disk)], check=True)
+
+
+@pytest.mark.parametrize("left_kib", [0, 48], ids=["from the start", "half-way"])
+def test_a_full_disk_stops_the_job_which_goes_on_when_there_is_space(
+    pagefleet: Commands, corpus: Path, small_disk: Path, left_kib: int
+) -> None:
+    out, filler = small_disk / "out", small_disk / "filler"
+    filler.write_bytes(bytes((256 - left_kib) << 10) if left_kib else b"")
+    if not left_kib:
+        _fill(filler)
+    said = pagefleet.ocr(corpus, "-o", out, sets=["output.flush_s=0.05"], seconds=0.05, concurrency=1)
+    assert said.exit_status == 1, said.words
+    assert "no space left on" in said.words
+    assert "free space and run the same command again" in said.words
+    filler.unlink()
+    before = stored(out)
+    pagefleet.succeed(corpus, "-o", out, sets=["output.flush_s=0.05"], seconds=0.05, concurrency=1)
+    assert not set(pagefleet.read) & before
+    assert {(row["doc_id"], row["page"]) for row in rows(out)} == page_keys(corpus)
+    assert {row["status"] for row in rows(out)} == {"ok"}
+    pagefleet.verify(out)
+
+
+def _fill(path: Path) -> None:
+    with path.open("ab", buffering=0) as file:
+        try:
+            while True:
+                file.write(bytes(4096))
+        except OSError:
+            pass
+
+
+def test_a_read_only_output_is_told_as_such(pagefleet: Commands, corpus: Path, small_disk: Path) -> None:
+    subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
+    said = pagefleet.ocr(corpus, "-o", small_disk / "out")
+    assert said.exit_status == 1
+    assert "read-only file system at" in said.words
+    assert "mount it writable" in said.words
+
+
+ODD_IDS = (
+    "../../escaped/x.pdf",
+    "a/../../b",
+    "/etc/passwd",
+    "it's a \"quoted\" <b>name</b>.pdf",
+    "📄 ελληνικά.pdf",
+    "n" * 300 + ".pdf",
+    "..",
+    "semi;colon && $(touch x) %2e%2e.pdf",
+)
+
+
+def test_odd_names_locked_documents_and_an_image_bomb_cost_only_themselves(
+    pagefleet: Commands, tmp_path: Path
+) -> None:
+    folder, out = tmp_path / "in", tmp_path / "deep" / "down" / "out"
+    folder.mkdir()
+    page = make_pdf(folder / "page.pdf", 1)
+    make_pdf(folder / "x.pdf", 1, seed=5)
+    Image.radial_gradient("L").save(folder / "x.png")
+    text_pdf(folder / "locked.pdf", 2, encryption=6, user_pw="s3same", owner_pw="owner")  # 6: AES-256
+    _png_bomb(folder / "bomb.png", 30_000)
+    lines = [{"uri": str(page), "id": name} for name in ODD_IDS]
+    named = ("x.pdf", "x.png", "locked.pdf", "bomb.png")
+    lines += [{"uri": str(folder / name), "id": name} for name in named]
+    accepted = []
+    for line in lines:  # an id may be refused, but then by name; what is accepted is safe
+        (folder / "one.jsonl").write_text(json.dumps(line) + "\n")
+        said = pagefleet.run("manifest", "build", folder / "one.jsonl", "-o", tmp_path / "checked.jsonl")
+        assert said.exit_status in (0, 2), said.words
+        if said.exit_status == 2:
+            assert "one.jsonl:1: id:" in said.words
+        else:
+            accepted.append(line)
+    manifest = folder / "corpus.jsonl"
+    manifest.write_text("".join(json.dumps(line) + "\n" for line in accepted))
+    pagefleet.succeed(manifest, "-o", out)
+    assert {row["doc_id"] for row in rows(out)} >= set(named)
+    assert len({row["doc_id"] for row in rows(out)}) == len(accepted)
+    assert failed(out).keys() == {("bomb.png", 1), ("locked.pdf", 0)}
+    assert "30,000 x 30,000" in failed(out)["bomb.png", 1].replace("×", "x")
+    assert "password" in failed(out)["locked.pdf", 0]
+    assert len(list(out.glob("markdown/**/*.md"))) == len(accepted) - 1 + 1
+    _nothing_outside(tmp_path, out)
+    pagefleet.verify(out, "--manifest", str(manifest))
+
+    said = pagefleet.run("retry", out, "--single-process", "--password", "wrong")
+    assert "wrong" not in said.words.replace("is wrong", "")
+    assert failed(out).keys() == {("bomb.png", 1), ("locked.pdf", 0)}
+    said = pagefleet.run("retry", out, "--single-process", "--password", "s3same")
+    assert said.exit_status == 0, said.words
+    assert sorted(pagefleet.read) == [("locked.pdf", 1), ("locked.pdf", 2)]
+    assert failed(out).keys() == {("bomb.png", 1)}
+    for path in out.rglob("*"):
+        assert path.is_dir() or b"s3same" not in path.read_bytes()
+    _nothing_outside(tmp_path, out)
+    pagefleet.verify(out)
+
+
+def _nothing_outside(tmp_path: Path, out: Path) -> None:
+    assert {path.name for path in tmp_path.iterdir()} <= {"in", "deep", "cache", "checked.jsonl"}
+    assert [path.name for path in tmp_path.glob("deep/*")] == ["down"]
+    assert [path.name for path in tmp_path.glob("deep/down/*")] == ["out"]
+    assert not [path for path in out.rglob("*") if path.is_symlink()]
+
+
+def _png_bomb(path: Path, side: int) -> None:
+    """A valid one-bit PNG that is small on disk."""
+    packer = zlib.compressobj(1)
+    row = bytes(1 + (side + 7) // 8)
+    body = b"".join(packer.compress(row * 1000) for _ in range(side // 1000)) + packer.flush()
+    header = struct.pack(">IIBBBBB", side, side, 1, 0, 0, 0, 0)
+    with path.open("wb") as file:
+        file.write(b"\x89PNG\r\n\x1a\n")
+        for kind, data in ((b"IHDR", header), (b"IDAT", body), (b"IEND", b"")):
+            file.write(struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data)))
+
+
+def _empty_folder(tmp_path: Path) -> Path:
+    folder = tmp_path / "empty"
+    folder.mkdir()
+    return folder
+
+
+def _manifest(*lines: str) -> object:
+    def write(tmp_path: Path) -> Path:
+        make_pdf(tmp_path / "a.pdf", 1)
+        (tmp_path / "m.jsonl").write_text("".join(f"{line}\n" for line in lines))
+        return tmp_path / "m.jsonl"
+
+    return write
+
+
+@pytest.mark.parametrize(
+    ("make", "told"),
+    [
+        (_empty_folder, "holds no document that can be read"),
+        (lambda tmp_path: tmp_path / "missing", "no such file or folder"),
+        (_manifest('{"uri": "a.pdf"}', "{not json"), "m.jsonl:2:"),
+        (_manifest('{"uri": "a.pdf", "pages": "0-3"}'), "m.jsonl:1: pages:"),
+        (_manifest('{"uri": "a.pdf", "id": "x"}', '{"uri": "a.pdf", "id": "x"}'), "m.jsonl:2: id: 'x'"),
+        (_manifest(), "m.jsonl"),
+    ],
+    ids=["empty folder", "missing path", "malformed line", "bad pages", "duplicate ids", "empty manifest"],
+)
+def test_inputs_that_cannot_be_are_usage_errors(
+    pagefleet: Commands, tmp_path: Path, make: object, told: str
+) -> None:
+    assert callable(make)
+    said = pagefleet.ocr(make(tmp_path), "-o", tmp_path / "out")
+    assert said.exit_status == 2, said.words
+    assert told in said.words
+    assert not os.path.exists(tmp_path / "out" / "pages")
