@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import signal
 import socket
 import subprocess
 import sys
@@ -12,7 +10,7 @@ import tempfile
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from contextlib import closing, suppress
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from uuid import uuid4
@@ -63,7 +61,9 @@ def head(job_env: dict[str, str], tmp_path: Path) -> Iterator[Head]:
     ports = dict(zip(PORTS, _free_ports(len(PORTS)), strict=True))
     env = {name: value for name, value in job_env.items() if name != "PYTHONPATH"}
     env |= {"HOME": str(home), "RAY_AUTH_MODE": "token", TOKEN: mine}
-    subprocess.run([RAY, "get-auth-token", "--generate"], env=env, check=True, capture_output=True, timeout=60)
+    subprocess.run(
+        [RAY, "get-auth-token", "--generate"], env=env, check=True, capture_output=True, timeout=60
+    )
     command = [RAY, "start", "--head", "--block", "--num-cpus", "2", "--disable-usage-stats"]
     command += ["--include-dashboard", "true", "--object-store-memory", str(100 * 2**20)]
     command += ["--temp-dir", temp_dir, "--node-ip-address", "127.0.0.1"]
@@ -75,11 +75,8 @@ def head(job_env: dict[str, str], tmp_path: Path) -> Iterator[Head]:
     try:
         yield Head(f"http://127.0.0.1:{ports['dashboard-port']}", env)
     finally:
-        os.killpg(process.pid, signal.SIGTERM)
-        with suppress(subprocess.TimeoutExpired):
-            process.wait(10)
         end_processes(mine)
-        process.wait()
+        process.wait(10)
         log.close()
         shutil.rmtree(temp_dir, ignore_errors=True)
 
@@ -98,7 +95,9 @@ def _answers(url: str) -> int:
 def _checkout(folder: Path) -> Path:
     """A copy of the packages, marked so that rows tell whether it was this code that read."""
     for package in PACKAGES:
-        shutil.copytree(ROOT / package, folder / package, ignore=shutil.ignore_patterns("__pycache__", "samples"))
+        shutil.copytree(
+            ROOT / package, folder / package, ignore=shutil.ignore_patterns("__pycache__", "samples")
+        )
     engine = folder / "actors" / "engines" / "scripted.py"
     source = engine.read_text()
     assert source.count('"script"') == 1
@@ -121,10 +120,11 @@ def test_a_submitted_job_runs_the_shipped_code_and_only_with_the_token(
     nobody.mkdir()
     no_token = {"HOME": str(nobody), "RAY_AUTH_MODE": "", "PYTHONPATH": ""}
     refused = runner.start(*submit, sets=settings, env=no_token, raw=True)
-    job = runner.start(*submit, sets=settings, env=head.env | {TOKEN: runner.mine, "PYTHONPATH": ""}, raw=True)
+    job = runner.start(
+        *submit, sets=settings, env=head.env | {TOKEN: runner.mine, "PYTHONPATH": ""}, raw=True
+    )
     assert refused.wait(60) != 0
-    assert "401" in refused.said, refused.said[-2000:]
-    assert "RAY_AUTH_MODE" in refused.said
+    assert "Unauthorized: Missing authentication token" in refused.said, refused.said[-2000:]
     assert job.wait(100) == 0, job.said[-6000:]
     assert "succeeded" in job.said
     assert {(row["doc_id"], row["page"]) for row in rows(out)} == page_keys(folder)

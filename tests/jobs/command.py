@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -58,10 +57,6 @@ class Commands:
     def verify(self, out: Path | str, *words: str) -> None:
         said = self.run("verify", out, *words)
         assert said.exit_status == 0, said.words
-
-    @property
-    def read_twice(self) -> list[Key]:
-        return [key for key, count in Counter(self.read).items() if count > 1]
 
 
 @contextmanager

@@ -73,8 +73,8 @@ def test_a_stopped_run_stores_what_is_finished_and_goes_on_later(
     until(lambda: finished <= stored(out), within_s=2.0, every_s=0.02)
     assert job.wait(10) == 130
     assert time.monotonic() - at < 5
-    assert "again to go on" in job.said
-    assert " ocr " in job.said.split("run '")[1]
+    assert "to go on, run again" in job.said
+    assert " ocr " in job.said.split("run again:")[1]
     before = stored(out)
     assert len(before) < len(page_keys(folder))
     runner.faults.clear()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import struct
 import subprocess
@@ -11,6 +10,7 @@ import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
+import pymupdf
 import pytest
 from PIL import Image
 
@@ -152,6 +152,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", "-l", str(disk)], check=True)
 
 
+@pytest.mark.filterwarnings("error::pytest.PytestUnhandledThreadExceptionWarning")
 @pytest.mark.parametrize("left_kib", [0, 48], ids=["from the start", "half-way"])
 def test_a_full_disk_stops_the_job_which_goes_on_when_there_is_space(
     pagefleet: Commands, corpus: Path, small_disk: Path, left_kib: int
@@ -194,7 +195,7 @@ ODD_IDS = (
     "../../escaped/x.pdf",
     "a/../../b",
     "/etc/passwd",
-    "it's a \"quoted\" <b>name</b>.pdf",
+    'it\'s a "quoted" <b>name</b>.pdf',
     "📄 ελληνικά.pdf",
     "n" * 300 + ".pdf",
     "..",
@@ -210,7 +211,7 @@ def test_odd_names_locked_documents_and_an_image_bomb_cost_only_themselves(
     page = make_pdf(folder / "page.pdf", 1)
     make_pdf(folder / "x.pdf", 1, seed=5)
     Image.radial_gradient("L").save(folder / "x.png")
-    text_pdf(folder / "locked.pdf", 2, encryption=6, user_pw="s3same", owner_pw="owner")  # 6: AES-256
+    text_pdf(folder / "locked.pdf", 2, encryption=pymupdf.PDF_ENCRYPT_AES_256, user_pw="s3same")
     _png_bomb(folder / "bomb.png", 30_000)
     lines = [{"uri": str(page), "id": name} for name in ODD_IDS]
     named = ("x.pdf", "x.png", "locked.pdf", "bomb.png")
@@ -230,7 +231,7 @@ def test_odd_names_locked_documents_and_an_image_bomb_cost_only_themselves(
     assert {row["doc_id"] for row in rows(out)} >= set(named)
     assert len({row["doc_id"] for row in rows(out)}) == len(accepted)
     assert failed(out).keys() == {("bomb.png", 1), ("locked.pdf", 0)}
-    assert "30,000 x 30,000" in failed(out)["bomb.png", 1].replace("×", "x")
+    assert "30000 x 30000" in failed(out)["bomb.png", 1]
     assert "password" in failed(out)["locked.pdf", 0]
     assert len(list(out.glob("markdown/**/*.md"))) == len(accepted) - 1 + 1
     _nothing_outside(tmp_path, out)
@@ -265,7 +266,9 @@ def _png_bomb(path: Path, side: int) -> None:
     with path.open("wb") as file:
         file.write(b"\x89PNG\r\n\x1a\n")
         for kind, data in ((b"IHDR", header), (b"IDAT", body), (b"IEND", b"")):
-            file.write(struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data)))
+            file.write(
+                struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+            )
 
 
 def _empty_folder(tmp_path: Path) -> Path:
@@ -302,4 +305,4 @@ def test_inputs_that_cannot_be_are_usage_errors(
     said = pagefleet.ocr(make(tmp_path), "-o", tmp_path / "out")
     assert said.exit_status == 2, said.words
     assert told in said.words
-    assert not os.path.exists(tmp_path / "out" / "pages")
+    assert not (tmp_path / "out").exists()
