@@ -5,24 +5,26 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from manifests.rows import Status
 
 FIRST_CHARACTERS = 60
+NO_TIME = "NaT"
 SUMS = ("failed", "prompt_tokens", "completion_tokens", "render_s", "queue_s", "infer_s")
 COLUMNS = ("status", "doc_id", "page", "completion_tokens", "infer_s", "reason", "text")
 
 
 def page_lines(batch: pa.RecordBatch) -> Iterator[str]:
     """``ok scans/a.pdf p3 tokens=345 1.23s "first 60 characters"`` per row, a newline at the end."""
-    times = batch.column("finished_at").to_pylist()
+    times = np.datetime_as_string(batch.column("finished_at").to_numpy(zero_copy_only=False), unit="s")
     columns = (batch.column(name).to_pylist() for name in COLUMNS)
     for time, (status, doc_id, page, tokens, infer_s, reason, text) in zip(
-        times, zip(*columns, strict=True), strict=True
+        times.tolist(), zip(*columns, strict=True), strict=True
     ):
-        stamp = time.strftime("%Y-%m-%dT%H:%M:%SZ") if time else "-"
+        stamp = "-" if time == NO_TIME else f"{time}Z"
         said = " ".join((reason or text)[: 4 * FIRST_CHARACTERS].split())[:FIRST_CHARACTERS]
         yield f'{stamp} {status} {doc_id} p{page} tokens={tokens} {infer_s:.2f}s "{said}"\n'
 

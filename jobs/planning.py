@@ -56,25 +56,29 @@ def plan_run(inputs: InputSet, config: InputConfig, store: Store, stale_fingerpr
     stock = Stock.take(store)
     kept = min(config.limit or overview.documents, overview.documents)
     plan = Plan(kept, overview.digest, iter(()), limited_documents=overview.documents - kept)
-    natural = {unit.unit_id for unit in _units(inputs, overview, config)}
+    natural = {unit.unit_id for unit in _units(inputs, None, config)}
     foreign = [unit_id for unit_id in {**stock.sealed, **stock.open} if unit_id not in natural]
     if foreign or stale_fingerprint:
         held = stock.sealed if stale_fingerprint else foreign
         matcher = Matcher(store, stock, dict.fromkeys([*held, *stock.open]), stale_fingerprint)
         _plan_against(inputs, overview, config, stock, matcher, plan)
         plan.needs_materialising = True
+    elif natural <= stock.sealed.keys() and not stock.open:
+        plan.unit_ids = {unit_id for unit_id in natural if _mine(unit_id, config)}
+        plan.sealed_documents = kept
     else:
         plan.plans = _plan_simple(inputs, overview, config, stock, store, plan)
     return plan
 
 
-def _documents(inputs: InputSet, overview: Survey, config: InputConfig) -> Iterator[Document]:
+def _documents(inputs: InputSet, overview: Survey | None, config: InputConfig) -> Iterator[Document]:
     for document in islice(inputs, config.limit or None):
-        assigned = overview.assign(document)
+        assigned = overview.assign(document) if overview is not None else document
         yield replace(assigned, max_pages=config.max_pages) if config.max_pages else assigned
 
 
-def _units(inputs: InputSet, overview: Survey, config: InputConfig) -> Iterator[Unit]:
+def _units(inputs: InputSet, overview: Survey | None, config: InputConfig) -> Iterator[Unit]:
+    """The input's own cut. Without an overview documents have no Markdown file, which no id depends on."""
     documents = _documents(inputs, overview, config)
     return cut_units(documents, config.unit_documents, config.unit_bytes)
 

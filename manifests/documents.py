@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote_to_bytes
@@ -40,12 +40,15 @@ class Document:
 
     def to_json(self) -> dict[str, Any]:
         """The fields that differ from their defaults, so that footers stay small."""
-        return {name: value for name, value in asdict(self).items() if value not in ("", 0)}
+        return {name: value for name in _FIELDS if (value := getattr(self, name)) not in ("", 0)}
 
     @classmethod
     def from_json(cls, fields: dict[str, Any]) -> Document:
         """Undo ``to_json``. Raises TypeError on a field of a newer version."""
         return cls(**fields)
+
+
+_FIELDS = tuple(field.name for field in fields(Document))
 
 
 def local_path(uri: str) -> Path:

@@ -9,7 +9,7 @@ import stat
 import time
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import TypeVar
 
@@ -95,7 +95,9 @@ class LocalStore:
         with _explained(target):
             if if_match is not None and _version_at(target) != if_match:
                 return None
-            with self._temporary_file(data) as temporary, self._locked():
+            # What is replaced under a condition is never replaced without one: only those need the lock.
+            lock = self._locked() if if_match is not None else nullcontext()
+            with self._temporary_file(data) as temporary, lock:
                 if if_match is not None and _version_at(target) != if_match:
                     return None
                 version = _version(temporary.stat())

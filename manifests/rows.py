@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
+from operator import attrgetter
 from typing import Any
 
 import pyarrow as pa
@@ -122,6 +123,9 @@ KEY_COLUMNS = ["doc_id", "page", "variant"]
 """The identity of a row, and the order rows have within a sealed unit (document order first)."""
 
 
+_VALUES = attrgetter(*SCHEMA.names)
+
+
 def _region_values(rows: Sequence[ResultRow]) -> list[list[dict[str, object]]]:
     return [[{"label": r.label, "box": list(r.box), "text": r.text} for r in row.regions] for row in rows]
 
@@ -136,7 +140,7 @@ def _array(values: list[object], kind: pa.DataType) -> pa.Array:
 def _encodable(value: Any) -> Any:
     if isinstance(value, str):
         return value.encode("utf-8", "replace").decode()
-    if isinstance(value, list):
+    if isinstance(value, list | tuple):
         return [_encodable(item) for item in value]
     if isinstance(value, dict):
         return {key: _encodable(item) for key, item in value.items()}
@@ -145,13 +149,8 @@ def _encodable(value: Any) -> Any:
 
 def rows_to_batch(rows: Sequence[ResultRow]) -> pa.RecordBatch:
     """Rows as one Arrow record batch with ``SCHEMA``."""
-    columns = []
-    for column in SCHEMA:
-        if column.name == "regions":
-            values: list[object] = list(_region_values(rows))
-        elif column.name == "flags":
-            values = [list(row.flags) for row in rows]
-        else:
-            values = [getattr(row, column.name) for row in rows]
-        columns.append(_array(values, column.type))
+    by_column = zip(*map(_VALUES, rows), strict=True) if rows else [()] * len(SCHEMA)
+    values = dict(zip(SCHEMA.names, map(list, by_column), strict=True))
+    values["regions"] = _region_values(rows)
+    columns = [_array(values[column.name], column.type) for column in SCHEMA]
     return pa.RecordBatch.from_arrays(columns, schema=SCHEMA)

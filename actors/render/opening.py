@@ -14,6 +14,7 @@ from actors.sources import LocatedSource, SourceCache
 from manifests.documents import Document
 from manifests.errors import DocumentError
 
+MAX_OPEN = 4
 MAX_OPENINGS = 3
 """A cached file may be evicted between locating and opening it; then it is located again."""
 
@@ -71,7 +72,7 @@ class OpenDocuments:
         self._config = config
         self._sources = sources
         self._limits = limits
-        self._kept: _Kept | None = None
+        self._kept: dict[LocatedSource, OpenPages] = {}
 
     def get(self, document: Document) -> tuple[OpenPages, str]:
         """The document's pages and its source's version, opened anew only if the source changed.
@@ -81,9 +82,11 @@ class OpenDocuments:
         for opening in range(1, MAX_OPENINGS + 1):
             source = self._sources.locate(document, self._config.max_source_bytes)
             version = source.stat.version
-            if self._kept and self._kept.source == source:
-                return self._kept.pages, version
-            self.close()
+            if (kept := self._kept.pop(source, None)) is not None:
+                self._kept[source] = kept
+                return kept, version
+            while len(self._kept) >= MAX_OPEN:
+                self._kept.pop(next(iter(self._kept))).close()
             try:
                 with self._limits.seconds(self._config.open_timeout_s):
                     pages = open_pages(source.path, document.uri, self._config)
@@ -93,17 +96,16 @@ class OpenDocuments:
                 continue
             except DocumentError as error:
                 raise OpenFailure(str(error), version) from error
-            self._kept = _Kept(source, pages)
+            self._kept[source] = pages
             return pages, version
         raise AssertionError("unreachable")
 
     def release_memory(self) -> None:
-        """Give back what decoders cached; the last document stays open."""
-        if self._kept:
-            self._kept.pages.release_memory()
+        """Give back what decoders cached; the documents stay open."""
+        for pages in self._kept.values():
+            pages.release_memory()
 
     def close(self) -> None:
-        """Close the document that is open, if any."""
-        if self._kept:
-            kept, self._kept = self._kept, None
-            kept.pages.close()
+        """Close the documents that are open."""
+        while self._kept:
+            self._kept.popitem()[1].close()

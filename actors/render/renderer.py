@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from actors.render.blank import is_blank
 from actors.render.config import RenderConfig
+from actors.render.heap import keep_freed_memory
 from actors.render.image import encode_jpeg
 from actors.render.limits import HardLimits, is_out_of_memory
 from actors.render.opening import OpenDocuments, OpenFailure, out_of_memory
@@ -42,6 +43,8 @@ class Renderer:
     def __init__(self, config: RenderConfig, sources: SourceCache, hard_limits: bool = True) -> None:
         self._config = config
         self._limits = HardLimits(hard_limits)
+        if hard_limits:
+            keep_freed_memory()
         self._documents = OpenDocuments(config, sources, self._limits)
 
     def render(self, call: RenderCall) -> tuple[RenderReport, Chunk]:

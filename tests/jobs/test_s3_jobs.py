@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,9 @@ from tests.s3_server import Fault, S3Server
 DOCUMENTS, PAGES = 4, 3
 SETS = ["input.unit_documents=2", "s3.backoff_s=0", "output.flush_s=0.1"]
 REFUSED = ("d01.pdf", 2)
-"""The engine is asked for it twice in a run, as for every page it refuses."""
+"""Asked for twice in a run, as every page that an engine refuses."""
+
+SCRIPT: dict[str, Any] = {"fail_on": ["{}#{}".format(*REFUSED)]}
 WRITTEN = ("job.json", "claims/", "partial/", "pages/", "markdown/", "logs/", "summary.json")
 SOAK_SEEDS = range(int(os.environ.get("PAGEFLEET_SOAK_SEEDS", "20")))
 
@@ -38,9 +41,9 @@ def bucket(s3: S3Server, corpus: Path) -> S3Server:
     return s3
 
 
-def _ocr(pagefleet: Commands, s3: S3Server, out: str = "out", **script: Any) -> Said:
+def _ocr(pagefleet: Commands, s3: S3Server, out: str = "out") -> Said:
     words = [f"{s3.uri}/in", "-o", f"{s3.uri}/{out}", "--s3-endpoint-url", s3.url]
-    return pagefleet.ocr(*words, sets=SETS, **script)
+    return pagefleet.ocr(*words, sets=SETS, **SCRIPT)
 
 
 def _verify(pagefleet: Commands, s3: S3Server, out: str = "out") -> None:
@@ -52,15 +55,15 @@ def _listed(s3: S3Server, prefix: str) -> list[str]:
     return [item["Key"] for item in found]
 
 
-def _rows(s3: S3Server, out: str = "out", *ignored: str) -> list[dict[str, Any]]:
-    """Every sealed row of an output, sorted, without what may differ between runs."""
+def _rows(s3: S3Server, out: str = "out") -> list[dict[str, Any]]:
+    """Every sealed row of an output, sorted, without what may differ between runs or buckets."""
     client = s3.client()
     tables = [
         pq.read_table(io.BytesIO(client.get_object(Bucket=s3.bucket, Key=key)["Body"].read()))
         for key in _listed(s3, f"{out}/pages/")
     ]
     every = [
-        {name: value for name, value in row.items() if name not in TIMING | set(ignored)}
+        {name: value for name, value in row.items() if name not in TIMING | {"uri"}}
         for row in pa.concat_tables(tables).to_pylist()
     ]
     return sorted(every, key=lambda row: (row["doc_id"], row["page"]))
@@ -70,15 +73,21 @@ def _keys(rows: list[dict[str, Any]]) -> list[Key]:
     return [(row["doc_id"], row["page"]) for row in rows]
 
 
-def _plain(pagefleet: Commands, s3: S3Server, **script: Any) -> list[dict[str, Any]]:
-    """Rows of a fault-free run of the same bucket."""
-    said = _ocr(pagefleet, s3, "plain", **script)
-    assert said.exit_status == 0, said.words
-    s3.proxy.reset()
-    for path in pagefleet.cache.rglob("*"):  # the next run has to fetch for itself
-        if path.is_file():
-            path.unlink()
-    return _rows(s3, "plain")
+@pytest.fixture(scope="module")
+def plain_rows() -> list[dict[str, Any]]:
+    """Filled by the first test that needs it; see ``_plain``."""
+    return []
+
+
+def _plain(pagefleet: Commands, s3: S3Server, known: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Rows of a fault-free run on S3, made once: all buckets hold the same documents."""
+    if not known:
+        said = _ocr(pagefleet, s3, "plain")
+        assert said.exit_status == 0, said.words
+        known += _rows(s3, "plain")
+        s3.proxy.reset()
+        shutil.rmtree(pagefleet.cache)  # the next run has to fetch for itself
+    return known
 
 
 def test_each_document_is_fetched_once_and_a_second_run_reads_nothing(
@@ -91,7 +100,7 @@ def test_each_document_is_fetched_once_and_a_second_run_reads_nothing(
     }
     assert fetched == {f"{bucket.bucket}/in/{path.name}": 1 for path in corpus.iterdir()}
     assert sorted(_keys(_rows(bucket))) == sorted(page_keys(corpus))
-    assert sorted(pagefleet.read) == sorted(readable(corpus))
+    assert sorted(pagefleet.read) == sorted([*readable(corpus), REFUSED])
     assert len(_listed(bucket, "out/markdown/")) == DOCUMENTS
     assert not [*_listed(bucket, "out/partial/"), *_listed(bucket, "out/claims/")]
     _verify(pagefleet, bucket)
@@ -112,11 +121,14 @@ def test_each_document_is_fetched_once_and_a_second_run_reads_nothing(
     ids=["the server fails", "connections break", "answers are lost after the write"],
 )
 def test_a_fault_at_every_kind_of_request_changes_nothing(
-    pagefleet: Commands, bucket: S3Server, corpus: Path, faults: tuple[Fault, ...]
+    pagefleet: Commands,
+    bucket: S3Server,
+    corpus: Path,
+    plain_rows: list[dict[str, Any]],
+    faults: tuple[Fault, ...],
 ) -> None:
     """Creates fail in the run; the conditional replace of a sealed unit fails in the retry after it."""
-    refusing = {"fail_on": ["{}#{}".format(*REFUSED)]}
-    plain = _plain(pagefleet, bucket, **refusing)
+    plain = _plain(pagefleet, bucket, plain_rows)
 
     def disturb() -> None:
         bucket.proxy.reset()
@@ -129,7 +141,7 @@ def test_a_fault_at_every_kind_of_request_changes_nothing(
             bucket.proxy.fail(fault, 2, "DELETE")
 
     disturb()
-    said = _ocr(pagefleet, bucket, **refusing)
+    said = _ocr(pagefleet, bucket)
     assert said.exit_status == 0, said.words
     assert sorted(pagefleet.read) == sorted([*readable(corpus), REFUSED])
     assert set(bucket.proxy.injected) == {fault.name for fault in faults}
@@ -148,9 +160,7 @@ def test_a_fault_at_every_kind_of_request_changes_nothing(
     )
     assert said.exit_status == 0, said.words
     assert pagefleet.read == [REFUSED, REFUSED]
-    without = [{**row, "generation": 1} for row in _rows(bucket)]
-    assert without == plain
-    assert [key for key in _keys(_rows(bucket)) if key not in page_keys(corpus)] == []
+    assert [{**row, "generation": 1} for row in _rows(bucket)] == plain
     assert len(_listed(bucket, "out/history/")) == 1
     assert not [*_listed(bucket, "out/partial/"), *_listed(bucket, "out/claims/")]
     bucket.proxy.reset()
@@ -161,14 +171,14 @@ def test_a_fault_at_every_kind_of_request_changes_nothing(
     "seed", [0, *(pytest.param(seed, marks=pytest.mark.soak) for seed in SOAK_SEEDS if seed)]
 )
 def test_one_request_in_twenty_fails_and_nothing_is_lost_or_done_twice(
-    pagefleet: Commands, bucket: S3Server, corpus: Path, seed: int
+    pagefleet: Commands, bucket: S3Server, corpus: Path, plain_rows: list[dict[str, Any]], seed: int
 ) -> None:
-    plain = _plain(pagefleet, bucket)
+    plain = _plain(pagefleet, bucket, plain_rows)
     bucket.proxy.at_random(0.05, seed)
     said = _ocr(pagefleet, bucket)
     assert said.exit_status == 0, said.words
     assert sum(bucket.proxy.injected.values()) > 0
-    assert sorted(pagefleet.read) == sorted(readable(corpus))
+    assert sorted(pagefleet.read) == sorted([*readable(corpus), REFUSED])
     assert _rows(bucket) == plain
     bucket.proxy.reset()
     _verify(pagefleet, bucket)
