@@ -49,7 +49,10 @@ def test_a_page_that_kills_its_engine_among_three_hundred(
     runner.verify(out)
 
 
-@pytest.mark.parametrize("unit_documents", [1, 256], ids=["others sealed", "others in its unit"])
+@pytest.mark.parametrize(
+    "unit_documents",
+    [pytest.param(1, id="others sealed"), pytest.param(256, id="others in its unit", marks=pytest.mark.soak)],
+)
 def test_a_page_that_kills_its_engine_as_the_last_one_left(
     runner: Runner, cluster: SharedCluster, tmp_path: Path, unit_documents: int
 ) -> None:
@@ -73,7 +76,10 @@ def test_a_page_that_kills_its_engine_as_the_last_one_left(
     runner.verify(out)
 
 
-@pytest.mark.parametrize("abortable", [True, False], ids=["abortable", "not abortable"])
+@pytest.mark.parametrize(
+    "abortable",
+    [pytest.param(True, id="abortable", marks=pytest.mark.soak), pytest.param(False, id="not abortable")],
+)
 def test_a_page_that_hangs_its_engine(
     runner: Runner, cluster: SharedCluster, tmp_path: Path, abortable: bool
 ) -> None:

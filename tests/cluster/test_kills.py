@@ -114,7 +114,7 @@ def test_a_lost_node_costs_nothing(runner: Runner, cluster: SharedCluster, tmp_p
     runner.verify(out)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [pytest.param(signal.SIGINT, marks=pytest.mark.soak), signal.SIGTERM])
 def test_a_stopped_run_stores_what_is_finished_within_two_seconds(
     runner: Runner, cluster: SharedCluster, tmp_path: Path, number: int
 ) -> None:
@@ -138,6 +138,7 @@ def test_a_stopped_run_stores_what_is_finished_within_two_seconds(
     runner.verify(out)
 
 
+@pytest.mark.soak
 def test_two_drivers_on_one_output_of_a_cluster(
     runner: Runner, cluster: SharedCluster, tmp_path: Path
 ) -> None:

@@ -60,7 +60,7 @@ def test_a_driver_killed_at_random_moments_and_resumed_equals_an_undisturbed_run
     runner.verify(out)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.soak)])
 def test_a_stopped_run_stores_what_is_finished_and_goes_on_later(
     runner: Runner, tmp_path: Path, number: int
 ) -> None:
@@ -125,6 +125,7 @@ def _partial_rows(out: Path) -> list[dict[str, object]]:
     return [row for path in paths for row in pq.read_table(path, columns=["doc_id", "page"]).to_pylist()]
 
 
+@pytest.mark.soak
 def test_a_page_that_fails_again_stays_failed_in_the_next_generation(runner: Runner, tmp_path: Path) -> None:
     folder, out = make_corpus(tmp_path / "in", 2, 6), tmp_path / "out"
     sets = [*QUICK, *script(fail_on=["d00.pdf#2"])]
@@ -137,7 +138,7 @@ def test_a_page_that_fails_again_stays_failed_in_the_next_generation(runner: Run
     runner.verify(out)
 
 
-@pytest.mark.parametrize("unit_documents", [1, 256])
+@pytest.mark.parametrize("unit_documents", [1, pytest.param(256, marks=pytest.mark.soak)])
 def test_two_drivers_on_one_output_read_each_page_once(
     runner: Runner, tmp_path: Path, unit_documents: int
 ) -> None:

@@ -175,7 +175,8 @@ def test_files_and_folders_in_the_way_are_explained(store: LocalStore, tmp_path:
 
 
 def test_sweep_takes_only_old_temporary_files(store: LocalStore) -> None:
-    store.replace("a", b"x")
+    version = store.replace("a", b"x")
+    store.replace("a", b"y", if_match=version)
     temporary = Path(store.root, ".tmp")
     old, young = temporary / "1-old", temporary / "2-young"
     for file in (old, young):
