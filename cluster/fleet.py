@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import ray
+from ray import exceptions
 from ray.util.placement_group import PlacementGroup, placement_group, remove_placement_group
 from ray.util.scheduling_strategies import (
     NodeAffinitySchedulingStrategy,
@@ -217,7 +218,12 @@ class RayFleet:
     def flush(self, timeout_s: float) -> None:
         if self._writer is None:
             return
-        ray.wait([self._tell("flush")], timeout=timeout_s)
+        try:
+            ray.get(self._tell("flush"), timeout=timeout_s)
+        except exceptions.GetTimeoutError:
+            return  # it goes on by itself
+        except Exception as error:
+            raise own_error(error) or JobError(f"the writer does not answer: {error}") from error
 
     def dump_stacks(self) -> str:
         parts = []

@@ -6,7 +6,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -28,6 +28,7 @@ from manifests.fleet import Fleet
 from manifests.inputs import InputSet, expand_inputs
 from manifests.rows import Status
 from manifests.store import Store
+from manifests.survey import survey
 from manifests.unit_files import read_footer
 from manifests.units import UnitPlan
 
@@ -65,11 +66,12 @@ def read_corpus(
     """Read what the inputs name into the output, or go on where an earlier run stopped."""
     check_taken(config.engine)
     found = expand_inputs(inputs, lambda uri: list_documents(uri, config.s3))
+    overview = survey(found)  # before the output is touched: a malformed manifest must not bind it
     store = open_store(output, config.s3)
     job = enter_output(store, config, tuple(inputs), new_generation=options.new_generation)
 
     def plan() -> Plan:
-        return plan_run(found, config.input, store, job.fingerprint if job.replaced else "")
+        return plan_run(found, config.input, store, job.fingerprint if job.replaced else "", overview)
 
     return _Run(store, job, output, options, say).carry_out(plan, found)
 
@@ -150,7 +152,6 @@ class _Run:
         except (Stopped, KeyboardInterrupt) as stopped:
             time.sleep(LINGER_S)  # what finished a moment ago is still on its way to the writer
             fleet.flush(FLUSH_WITHIN_S)
-            claims.release_all()
             why = str(stopped) or "interrupted"
             self._say(
                 f"{why}; what was finished ({driver.progress.pages:,} pages or more) is stored in "
@@ -158,7 +159,8 @@ class _Run:
             )
             return Outcome(EXIT_INTERRUPTED, {})
         except PagefleetError:
-            fleet.flush(FLUSH_WITHIN_S)
+            with suppress(PagefleetError):  # the first error is the one to tell
+                fleet.flush(FLUSH_WITHIN_S)
             raise
         finally:
             claims.release_all()

@@ -17,7 +17,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import suppress
 from multiprocessing.connection import Connection
 from typing import Any
@@ -53,7 +53,7 @@ class LocalFleet:
         self._events: queue.Queue[Event | BaseException] = queue.Queue()
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="reader", daemon=True)
-        self._sealer = ThreadPoolExecutor(1, thread_name_prefix="seal")
+        self._sealer = ThreadPoolExecutor(2, thread_name_prefix="store")
         self._reader: Any = None
         self._writer = recipe.make_writer()
         self._renderer = _RendererProcess(recipe, self._events)
@@ -109,9 +109,8 @@ class LocalFleet:
         self._writer.abandon(*unit)
 
     def flush(self, timeout_s: float) -> None:
-        flushing = threading.Thread(target=self._writer.flush, daemon=True)
-        flushing.start()
-        flushing.join(timeout_s)
+        wait([self._sealer.submit(self._writer.flush)], timeout_s)  # what fails, the writer keeps
+        self._writer.check()
 
     def dump_stacks(self) -> str:
         with tempfile.TemporaryFile("w+") as file:
@@ -121,7 +120,17 @@ class LocalFleet:
 
     def stop(self) -> None:
         self._renderer.stop()
-        self._loop.call_soon_threadsafe(self._loop.stop)
+        if self._thread.is_alive():
+            asyncio.run_coroutine_threadsafe(self._wind_up(), self._loop)
+
+    async def _wind_up(self) -> None:
+        """Cancel what is still being read, so that nothing outlives the loop it runs on."""
+        reading = asyncio.all_tasks(self._loop) - {asyncio.current_task()}
+        for task in reading:
+            task.cancel()
+        if reading:
+            await asyncio.wait(reading, timeout=1.0)
+        self._loop.stop()
 
     def _when_done(self, future: Any, to_event: Callable[[Any], Event]) -> None:
         def put(done: Any) -> None:

@@ -47,12 +47,18 @@ class Plan:
     """Plans that belong to other shards, where the cut depends on what the output holds."""
 
 
-def plan_run(inputs: InputSet, config: InputConfig, store: Store, stale_fingerprint: str = "") -> Plan:
+def plan_run(
+    inputs: InputSet,
+    config: InputConfig,
+    store: Store,
+    stale_fingerprint: str = "",
+    overview: Survey | None = None,
+) -> Plan:
     """Plan to read what the inputs name and the output does not hold yet.
 
     With ``stale_fingerprint`` set to the job's own, sealed units of any other are read again.
     """
-    overview = survey(inputs)
+    overview = overview or survey(inputs)
     stock = Stock.take(store)
     kept = min(config.limit or overview.documents, overview.documents)
     plan = Plan(kept, overview.digest, iter(()), limited_documents=overview.documents - kept)

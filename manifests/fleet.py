@@ -156,7 +156,7 @@ class Fleet(Protocol):
     def abandon_unit(self, unit: UnitKey) -> None: ...
 
     def flush(self, timeout_s: float) -> None:
-        """Store what is finished, within the time given."""
+        """Store what is finished, within the time given. Raises StoreError when it cannot be stored."""
 
     def dump_stacks(self) -> str:
         """All stacks of all workers that still answer, for the report of a stall."""

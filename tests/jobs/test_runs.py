@@ -311,7 +311,6 @@ def test_inputs_that_cannot_be_are_usage_errors(
     assert {path.name for path in (tmp_path / "out").glob("*") if path.is_file()} <= {"job.json"}
 
 
-@pytest.mark.xfail(strict=True, reason="the output is entered before the manifest is checked")
 def test_a_manifest_that_is_refused_does_not_bind_the_output_to_its_settings(
     pagefleet: Commands, tmp_path: Path
 ) -> None:
