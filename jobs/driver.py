@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from itertools import islice
 from typing import Protocol
 
 from jobs.read_queue import EngineKiller, ReadQueue
@@ -41,6 +42,7 @@ MAX_OPEN_UNITS = 8
 AHEAD = 1.5
 FIRST_WINDOW = 16
 MAX_SEALS = 20
+MAX_NAMED = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +57,7 @@ class DriverConfig:
     page_timeout_s: float
     open_timeout_s: float
     deadline_s: float | None = None
+    start_timeout_s: float = 0.0
     was_ever_read: bool = False
     """Whether an earlier run finished a page: proof that the engine can."""
 
@@ -134,8 +137,8 @@ class Driver:
         self._units: dict[UnitKey, _Unit] = {}
         self._elsewhere: list[UnitPlan] = []
         self._ask_again = 0.0
-        self._last_progress = time.monotonic()
-        self._started = time.monotonic()
+        self._loaded = False
+        self._last_progress = self._started = time.monotonic()
 
     def run(
         self,
@@ -147,6 +150,7 @@ class Driver:
 
         Raises Stopped, JobError, StoreError; what is finished by then is the writer's.
         """
+        self._last_progress = self._started = time.monotonic()
         while True:
             if stop_asked():
                 raise Stopped("stopped")
@@ -316,6 +320,7 @@ class Driver:
             case RendererUp(renderer, node):
                 self.rendering.renderer_up(renderer, node)
             case ReplicaUp():
+                self._loaded = True
                 self.reading.replica_up(event.replica, event.node, event.window)
                 self._last_progress = time.monotonic()
                 self._watcher.happened(
@@ -411,20 +416,29 @@ class Driver:
         now = time.monotonic()
         if self._config.deadline_s is not None and now - self._started > self._config.deadline_s:
             raise Stopped(f"the deadline of {self._config.deadline_s:g} s has passed")
-        if now - self._last_progress > self._config.stall_s:
+        # Loading a large model is no stall: until the first replica is up a limit of its own holds.
+        limit_s = self._config.stall_s
+        if not self._loaded:
+            limit_s = max(limit_s, self._config.start_timeout_s)
+        if now - self._last_progress > limit_s:
             raise JobError(
-                f"stalled: no page finished for {self._config.stall_s:g} s\n{self.describe()}\n"
-                f"{self._fleet.dump_stacks()}"
+                f"stalled: no page finished for {limit_s:g} s\n{self.describe()}\n{self._fleet.dump_stacks()}"
             )
 
     def describe(self) -> str:
         """What is in flight, for the report of a stall."""
         units = ", ".join(f"{unit_id}.g{generation}" for unit_id, generation in self._units) or "none"
         replicas = ", ".join(f"{name}: {n} pages" for name, n in self.reading.per_replica.items()) or "none"
+        held = [
+            f"  {replica}: {self._units[key].plan.documents[i].doc_id} page {page}"
+            for replica, key, i, page in islice(self.reading.held(), MAX_NAMED)
+            if key in self._units
+        ]
         return (
             f"open units: {units}\nreplicas: {replicas}\nwaiting to be rendered: {len(self.rendering)} "
             f"items, being rendered: {self.rendering.pages_reserved} pages, "
-            f"in flight: {self.reading.pages} pages, {self.reading.image_bytes / 2**20:.0f} MiB"
+            f"in flight: {self.reading.pages} pages, {self.reading.image_bytes / 2**20:.0f} MiB\n"
+            + "\n".join(held)
         )
 
 

@@ -195,6 +195,7 @@ class _Run:
             page_timeout_s=config.render.page_timeout_s,
             open_timeout_s=config.render.open_timeout_s,
             deadline_s=config.run.deadline_s,
+            start_timeout_s=config.cluster.start_timeout_s,
             was_ever_read=was_ever_read(self._store),
         )
 

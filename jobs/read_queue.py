@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -141,6 +141,14 @@ class ReadQueue:
     def per_replica(self) -> dict[str, int]:
         """Pages each replica holds."""
         return {name: replica.pages for name, replica in self._replicas.items()}
+
+    def held(self) -> Iterator[tuple[str, UnitKey, int, int]]:
+        """Replica, unit, document index and page of every page that is being read."""
+        for read in self._reads.values():
+            chunk = self._chunks[read.part.chunk]
+            indexes = read.part.only if read.part.only is not None else range(len(chunk.pages))
+            for index in indexes:
+                yield (read.replica, chunk.unit, *chunk.pages[index])
 
     def add(self, unit: UnitKey, handle: Any, node: str, report: RenderReport) -> None:
         """Take a rendered chunk."""
