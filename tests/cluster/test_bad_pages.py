@@ -35,7 +35,10 @@ def _everything_but(folder: Path, out: Path, *bad: tuple[str, int]) -> None:
     assert set(statuses(out)) <= {"ok", "blank", "failed"}
 
 
-@pytest.mark.parametrize("replicas", [ONE, THREE], ids=["one replica", "three replicas"])
+@pytest.mark.parametrize(
+    "replicas",
+    [pytest.param(ONE, id="one replica", marks=pytest.mark.soak), pytest.param(THREE, id="three replicas")],
+)
 def test_a_page_that_kills_its_engine_among_three_hundred(
     runner: Runner, cluster: SharedCluster, tmp_path: Path, replicas: list[str]
 ) -> None:
@@ -121,7 +124,10 @@ def test_an_engine_that_dies_while_loading_says_its_last_words(
     assert not stored(out)
 
 
-@pytest.mark.parametrize("single_process", [True, False], ids=["single process", "ray"])
+@pytest.mark.parametrize(
+    "single_process",
+    [pytest.param(True, id="single process", marks=pytest.mark.soak), pytest.param(False, id="ray")],
+)
 def test_pages_that_hang_or_crash_their_renderer(
     runner: Runner, cluster: SharedCluster, tmp_path: Path, single_process: bool
 ) -> None:
