@@ -14,7 +14,7 @@ from manifests.pages import PageSpan, plan_pages, subtract_pages
 from manifests.work import DOCUMENT_PAGE, OpenedDocument, RenderCall, RenderItem, RenderReport
 
 MAX_CALL_PAGES = 64
-MAX_CALL_BYTES = 64 * 2**20
+MAX_CALL_BYTES = 32 * 2**20
 MAX_CALL_S = 1.0
 MAX_CALL_DOCUMENTS = 64
 CALLS_PER_RENDERER = 2
