@@ -70,7 +70,6 @@ class Progress:
     prompt_tokens: int = 0
     completion_tokens: int = 0
     infer_s: float = 0.0
-    pages_known: int = 0
     documents_opened: int = 0
     documents_sealed: int = 0
     units_sealed: int = 0

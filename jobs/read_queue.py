@@ -9,7 +9,6 @@ from typing import Any
 
 from manifests.errors import JobError
 from manifests.fleet import Cause, UnitKey
-from manifests.pages import PageSpan
 from manifests.work import RenderReport
 
 DEATHS_ALONE = 2
@@ -411,11 +410,3 @@ class ReadQueue:
 def part_pages(chunk: _Chunk, only: tuple[int, ...] | None) -> int:
     """Pages of a part that keep an engine busy."""
     return chunk.to_read if only is None else len(only)
-
-
-def spans_by_document(pages: Sequence[tuple[int, int]]) -> dict[int, list[PageSpan]]:
-    """``(document index, page)`` pairs as spans of one page each, by document."""
-    spans: dict[int, list[PageSpan]] = {}
-    for doc_index, page in pages:
-        spans.setdefault(doc_index, []).append(PageSpan(page, page))
-    return spans

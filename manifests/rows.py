@@ -119,9 +119,6 @@ SCHEMA = pa.schema(
 )
 """Columns of every Parquet file under ``pages/`` and ``partial/``; documented in ``docs/output.md``."""
 
-KEY_COLUMNS = ["doc_id", "page", "variant"]
-"""The identity of a row, and the order rows have within a sealed unit (document order first)."""
-
 
 _VALUES = attrgetter(*SCHEMA.names)
 
