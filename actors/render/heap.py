@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # malloc.h
-KEPT_BYTES = 64 * 2**20
+KEPT_BYTES = 32 * 2**20
 LARGEST_HEAP_BLOCK = 32 * 2**20
 """glibc's own maximum; a page of more than 11 megapixels is mapped and unmapped by itself."""
 
