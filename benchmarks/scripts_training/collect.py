@@ -28,7 +28,7 @@ def page_texts(rng: random.Random, language: texts.Language) -> list[tuple[str, 
     short = rng.random() < 0.15
     lines = []
     for _ in range(LINES):
-        count = rng.randint(1, 3) if short or rng.random() < 0.15 else rng.randint(4, 11)
+        count = rng.randint(1, 3) if short or rng.random() < 0.15 else rng.randint(3, 9)
         if language.code == "zh" and rng.random() < 0.3:
             lines.append((texts.traditional(rng), texts.COVERED))
         elif rng.random() < 0.1:
