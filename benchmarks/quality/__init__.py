@@ -1,0 +1,1 @@
+"""How well pages are read: error rates, order and tables on pages whose text is known."""

@@ -1,0 +1,1 @@
+"""Draws pages with known text from a seed: words, typesetting, paper."""
