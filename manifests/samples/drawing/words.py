@@ -41,5 +41,7 @@ def _languages() -> dict[str, Language]:
 
 
 def _language(phrases: dict[str, Any]) -> Language:
-    values = {name: value if isinstance(value, str) else tuple(value) for name, value in phrases.items()}
+    values: dict[str, Any] = {
+        name: value if isinstance(value, str) else tuple(value) for name, value in phrases.items()
+    }
     return Language(**values)
