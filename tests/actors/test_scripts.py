@@ -98,6 +98,12 @@ def test_the_declared_scripts_are_those_of_the_models_dictionary() -> None:
         assert not dictionary.intersection(characters)
 
 
+@pytest.fixture(scope="module")
+def ocr() -> rapidocr.RapidOCR:
+    threads = {f"EngineConfig.onnxruntime.{kind}_op_num_threads": 1 for kind in ("intra", "inter")}
+    return rapidocr.RapidOCR(params={"Global.use_cls": False, "Global.log_level": "error", **threads})
+
+
 @pytest.mark.parametrize(
     ("script", "lines"),
     [
@@ -106,16 +112,17 @@ def test_the_declared_scripts_are_those_of_the_models_dictionary() -> None:
         ("", ["All human beings are born free", "and equal in dignity and rights."]),
     ],
 )
-def test_a_drawn_page_is_judged_by_what_the_engine_reads(script: str, lines: list[str]) -> None:
+def test_a_drawn_page_is_judged_by_what_the_engine_reads(
+    ocr: rapidocr.RapidOCR, script: str, lines: list[str]
+) -> None:
     document = pymupdf.open()
-    page = document.new_page(width=420, height=150)
+    page = document.new_page(width=420, height=300)
     writer = pymupdf.TextWriter(page.rect)
     for number, line in enumerate(lines):
         writer.append((30, 40 + 30 * number), line, font=pymupdf.Font("tiro"), fontsize=18)
     writer.write_text(page)
     pixels = page.get_pixmap(dpi=110)
     image = np.frombuffer(pixels.samples, np.uint8).reshape(pixels.height, pixels.width, 3)
-    ocr = rapidocr.RapidOCR(params={"Global.use_cls": False, "Global.log_level": "error"})
     _, _, read, crops = ocr.run_ocr_steps(*ocr.preprocess_img(image))
     found = judge_scripts(
         list(zip(read.txts, read.scores, strict=True)), [crop.shape[1] / crop.shape[0] for crop in crops]
