@@ -20,6 +20,7 @@ help: ## Say what there is to make
 
 run: $(VENV)/.installed ## Install, then read the bundled sample on a local Ray into OUT (default: out)
 	$(BIN)/pagefleet ocr "$(SAMPLES)" -o "$(OUT)"
+	@$(BIN)/python -m benchmarks.quality.compare "$(OUT)"
 	@echo
 	@echo "Done. One Markdown file per document: $(OUT)/markdown"
 	@echo "      one Parquet row per page:       $(OUT)/pages"

@@ -18,11 +18,13 @@ from benchmarks.quality.readers import BARE, BareTesseract, EngineReader, Reader
 from manifests.samples.drawing.classes import CLASSES
 
 DOCS = Path("docs/quality.md")
+WIDTH = 110
 
 
 def main() -> None:
     options = _parser().parse_args()
     console = Console()
+    console.width = max(console.width, WIDTH)  # a log file says 80, and cut figures say nothing
     started = time.monotonic()
     readers = _readers(options)
     if options.samples:

@@ -23,6 +23,7 @@ SAMPLES = Path(__file__).resolve().parents[2] / "manifests" / "samples"
 class KnownFile:
     """A document on disk whose text is known."""
 
+    name: str
     path: Path
     known: KnownDocument
 
@@ -82,14 +83,14 @@ def drawn_files(folder: Path, seed: int, pages_per_class: int, classes: Iterable
             drawn = draw(Order(page_class, f"{seed}/{number}"))
             path = folder / f"{page_class}-{number}{drawn.suffix}"
             path.write_bytes(drawn.data)
-            yield KnownFile(path, drawn.known)
+            yield KnownFile(path.name, path, drawn.known)
 
 
 def sample_files(samples: Path = SAMPLES) -> Iterator[KnownFile]:
     """The committed corpus."""
     known = json.loads((samples / "known_text.json").read_text("utf-8"))
     for name, fields_of_document in known.items():
-        yield KnownFile(samples / name, KnownDocument.from_json(fields_of_document))
+        yield KnownFile(name, samples / name, KnownDocument.from_json(fields_of_document))
 
 
 @contextmanager

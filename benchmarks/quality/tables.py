@@ -17,6 +17,7 @@ TARGETS: Mapping[str, float] = {
     "three_column": 0.03,
     "skewed_noisy": 0.05,
     "rotated": 0.02,
+    "page_number": 0.0,
     "greek": 0.03,
 }
 """Character error rates an engine of ours must not exceed."""
@@ -45,6 +46,8 @@ def flag_lines(scores: Iterable[ClassScore]) -> list[str]:
 def show(scores: Sequence[ClassScore], console: Console) -> None:
     """Print the figures."""
     table = Table(*HEAD, box=None, pad_edge=False, header_style="bold")
+    for column in table.columns:
+        column.no_wrap = True
     for column in table.columns[2:8]:
         column.justify = "right"
     for row in rows(scores):
@@ -68,7 +71,7 @@ def judged(score: ClassScore, bare: ClassScore | None) -> tuple[str, bool | None
     if score.reader == BARE:
         return "", None
     if score.page_class in EMPTY:
-        return "0 characters", score.read_from_nothing == 0
+        return "0 ch", score.read_from_nothing == 0
     rate = score.character_error_rate or 0.0
     if score.page_class in OTHER_SCRIPTS and score.flags[UNCOVERED_FLAG] == score.pages:
         return "read or flagged", True

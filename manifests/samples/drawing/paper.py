@@ -92,8 +92,9 @@ def jpeg(image: Image.Image, dpi: int, quality: int, orientation: int = 1) -> by
 def png(image: Image.Image, dpi: int) -> bytes:
     """A PNG of 16 greys, which is what a scan of print needs."""
     buffer = io.BytesIO()
-    levels = np.asarray(image, dtype=np.uint8) // 17 * 17
-    Image.fromarray(levels).quantize(16).save(buffer, "PNG", dpi=(dpi, dpi))
+    levels = Image.fromarray(np.asarray(image, dtype=np.uint8) // 16)
+    levels.putpalette([17 * level for level in range(16) for _ in "rgb"])
+    levels.save(buffer, "PNG", bits=4, dpi=(dpi, dpi))
     return buffer.getvalue()
 
 
