@@ -7,7 +7,7 @@ import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import pyarrow as pa
@@ -83,8 +83,7 @@ def seal(store: Store, unit: OpenUnit, sources: Sequence[Source], config: SealCo
 def _encode(
     store: Store, unit: OpenUnit, sources: Sequence[Source], config: SealConfig
 ) -> tuple[bytes, Footer]:
-    counts: Counter[str] = Counter()
-    tokens: Counter[str] = Counter()
+    sums = _Sums()
     page_counts = dict(unit.page_counts)
     documents = {i: unit.plan.documents[i] for i in unit.plan.wanted_indexes()}
     log: list[str] = []
@@ -95,28 +94,35 @@ def _encode(
     ):
         for table, indexes in _groups(store, unit, sources):
             parquet.write_table(table)
-            counts.update(table.column("status").to_pylist())
-            for name in ("prompt_tokens", "completion_tokens"):
-                tokens[name] += pc.sum(table.column(name)).as_py() or 0
+            sums.add(table)
             for i, first in zip(*np.unique(indexes, return_index=True), strict=True):
                 page_counts.setdefault(int(i), table.column("page_count")[int(first)].as_py())
             log += document_lines(table.filter(pc.equal(table.column("run_id"), config.run_id)))
             markdown = markdown_files(table, indexes, documents)
             list(threads.map(lambda file: store.replace(*file), markdown))
-        footer = _footer(unit, counts, tokens, page_counts, config.fingerprint)
+        footer = _footer(unit, sums, page_counts, config.fingerprint)
         parquet.add_key_value_metadata({FOOTER_KEY: json.dumps(footer.to_json(), ensure_ascii=False)})
     name = f"documents-{unit.plan.unit_id}.g{unit.plan.generation}.jsonl"
     store.replace(f"logs/{config.run_id}/{name}", "".join(log).encode())
     return sink.getvalue(), footer
 
 
-def _footer(
-    unit: OpenUnit,
-    counts: Counter[str],
-    tokens: Counter[str],
-    page_counts: dict[int, int],
-    fingerprint: str,
-) -> Footer:
+@dataclass(slots=True)
+class _Sums:
+    """Rows added up by status and flag, and their tokens."""
+
+    counts: Counter[str] = field(default_factory=Counter)
+    tokens: Counter[str] = field(default_factory=Counter)
+    flags: Counter[str] = field(default_factory=Counter)
+
+    def add(self, table: pa.Table) -> None:
+        self.counts.update(table.column("status").to_pylist())
+        self.flags.update(pc.list_flatten(table.column("flags")).to_pylist())
+        for name in ("prompt_tokens", "completion_tokens"):
+            self.tokens[name] += pc.sum(table.column(name)).as_py() or 0
+
+
+def _footer(unit: OpenUnit, sums: _Sums, page_counts: dict[int, int], fingerprint: str) -> Footer:
     documents = []
     cut = 0
     for i, document in enumerate(unit.plan.documents):
@@ -128,10 +134,11 @@ def _footer(
         unit_id=unit.plan.unit_id,
         generation=unit.plan.generation,
         fingerprint=fingerprint,
-        counts=dict(counts),
+        counts=dict(sums.counts),
         documents=tuple(documents),
         cut_pages=cut,
-        tokens=dict(tokens),
+        tokens=dict(sums.tokens),
+        flags=dict(sums.flags),
     )
 
 

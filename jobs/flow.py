@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import uuid4
 
+from actors.engines.languages import script_warnings
 from actors.engines.load import check_taken
 from actors.page_reader import LINGER_S
 from aws.s3_source import list_documents
@@ -249,6 +250,8 @@ class _Run:
                 f"{pages[Status.FAILED]:,} pages failed: see {self._output}/failures.jsonl; "
                 f"'pagefleet retry {self._output}' reads them again"
             )
+        for line in script_warnings(summary["flags"]):
+            self._say(f"warning: {line}")
         self._say(f"Markdown: {self._output}/markdown  rows: {self._output}/pages")
 
 

@@ -32,6 +32,7 @@ class Totals:
     cut_documents: int = 0
     counts: Counter[str] = field(default_factory=Counter)
     tokens: Counter[str] = field(default_factory=Counter)
+    flags: Counter[str] = field(default_factory=Counter)
     with_failures: list[str] = field(default_factory=list)
     generations: Counter[int] = field(default_factory=Counter)
 
@@ -61,6 +62,7 @@ def _add(totals: Totals, footer: Footer) -> None:
     )
     totals.counts.update(footer.counts)
     totals.tokens.update(footer.tokens)
+    totals.flags.update(footer.flags)
     totals.generations[footer.generation] += 1
     if footer.counts.get(Status.FAILED):
         totals.with_failures.append(footer.unit_id)
@@ -110,6 +112,7 @@ def write_reports(store: Store, totals: Totals, run: dict[str, Any]) -> dict[str
         "units": len(totals.units),
         "pages": dict(totals.counts),
         "tokens": dict(totals.tokens),
+        "flags": dict(totals.flags),
         "cut": {"pages": totals.cut_pages, "documents_shortened": totals.cut_documents},
         "run": run,
     }

@@ -42,7 +42,8 @@ class ResultRow:
     pages the document has, 0 when unknown. ``reason`` says why, for every status but ``ok``.
     ``raw_text`` is the model's own answer where postprocessing changed it, else ``""``.
     ``width`` and ``height`` are pixels of the rendered page, ``rotation`` degrees clockwise that
-    were applied to bring it upright. ``*_s`` are seconds. ``finished_at`` is UTC.
+    were applied to bring it upright; size and boxes are those of the upright page. Confidences are
+    0 to 1, the mean over the page's characters and that of its worst line, None where an engine has none. ``*_s`` are seconds. ``finished_at`` is UTC.
     ``metadata`` is the manifest's unknown columns as a JSON object.
     """
 
@@ -63,6 +64,8 @@ class ResultRow:
     engine: str = ""
     prompt_tokens: int = 0
     completion_tokens: int = 0
+    mean_confidence: float | None = None
+    worst_confidence: float | None = None
     width: int = 0
     height: int = 0
     rotation: int = 0
@@ -100,6 +103,8 @@ SCHEMA = pa.schema(
         ("engine", pa.string()),
         ("prompt_tokens", pa.int32()),
         ("completion_tokens", pa.int32()),
+        ("mean_confidence", pa.float32()),
+        ("worst_confidence", pa.float32()),
         ("width", pa.int32()),
         ("height", pa.int32()),
         ("rotation", pa.int16()),

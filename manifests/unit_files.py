@@ -46,6 +46,7 @@ class Footer:
     documents: tuple[SealedDocument, ...]
     cut_pages: int = 0
     tokens: dict[str, int] = field(default_factory=dict)
+    flags: dict[str, int] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -55,6 +56,7 @@ class Footer:
             "counts": self.counts,
             "cut_pages": self.cut_pages,
             "tokens": self.tokens,
+            "flags": self.flags,
             "documents": [
                 {
                     "document": sealed.document.to_json(),
@@ -79,6 +81,7 @@ class Footer:
             documents=documents,
             cut_pages=fields["cut_pages"],
             tokens=fields["tokens"],
+            flags=fields["flags"],
         )
 
 

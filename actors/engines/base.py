@@ -7,10 +7,12 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, JsonValue
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
 
 from manifests.rows import Region
 
+SCRIPT_FLAG = "script_not_covered"
+"""On a page whose script the engine cannot read; ``script_not_covered:Greek`` beside it names it."""
 Image = np.ndarray[Any, np.dtype[np.uint8]]
 """RGB, shape (height, width, 3)."""
 
@@ -20,10 +22,19 @@ class EngineConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    kind: str = Field("rapidocr", description="rapidocr (embedded, CPU) or scripted (tests and benchmarks).")
+    kind: str = Field(
+        "rapidocr",
+        description="rapidocr (embedded, CPU), tesseract (where installed), auto (rapidocr, and tesseract "
+        "for what it does not cover) or scripted (tests and benchmarks).",
+    )
     model: str = Field("", description="Preset, local folder or hub id; empty: the engine's own.")
     mode: str = Field("", description="Prompt mode of the preset; empty: the preset's default.")
     prompt: str = Field("", description="Overrides the preset's prompt.")
+    lang: str = Field(
+        "",
+        pattern=r"^([A-Za-z_]+(\+[A-Za-z_]+)*)?$",
+        description="Languages for Tesseract by its codes: ell, deu+eng; empty: detected. Implies auto.",
+    )
     tensor_parallel_size: int = Field(1, ge=1, description="GPUs in one replica's group.")
     page_timeout_s: float = Field(
         900.0, gt=0, description="A page that takes longer ends its replica and is then read alone."
@@ -31,6 +42,14 @@ class EngineConfig(BaseModel):
     engine_args: Mapping[str, JsonValue] = Field(
         default_factory=dict, description="Passed on to the engine, names checked there."
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _languages_imply_auto(cls, values: Any) -> Any:
+        """The embedded engine needs no languages: who names some wants an engine that uses them."""
+        if isinstance(values, dict) and values.get("lang") and not values.get("kind"):
+            return {**values, "kind": "auto"}
+        return values
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +65,14 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Completion:
-    """What the engine answered. ``finish_reason`` is ``stop``, ``length``, ``repetition`` or ``abort``."""
+    """What the engine answered. ``finish_reason`` is ``stop``, ``length``, ``repetition`` or ``abort``.
+
+    ``rotation`` is how far the engine turned the image clockwise before it read it (0, 90, 180, 270);
+    boxes of regions refer to the turned image. Confidences are 0 to 1, None where an engine has none.
+    ``uncovered_script`` names a script on the page that the engine cannot read (``""``: one that it
+    cannot name); None when there is none. ``engine`` and ``model`` say who answered, where an engine
+    asks others.
+    """
 
     text: str
     finish_reason: str = "stop"
@@ -54,6 +80,12 @@ class Completion:
     completion_tokens: int = 0
     regions: tuple[Region, ...] = ()
     flags: tuple[str, ...] = ()
+    rotation: int = 0
+    mean_confidence: float | None = None
+    worst_confidence: float | None = None
+    uncovered_script: str | None = None
+    engine: str = ""
+    model: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,11 +5,16 @@ from __future__ import annotations
 from pydantic import ValidationError
 
 from actors.engines.base import Engine, EngineConfig, Footprint
+from actors.engines.languages import needs_tesseract
 from actors.engines.scripted import Script, ScriptedEngine
 from manifests.errors import ConfigError
 
-KINDS = ("rapidocr", "scripted")
-FIELDS_NOT_TAKEN = {"rapidocr": ("model", "mode", "prompt")}
+KINDS = ("rapidocr", "tesseract", "auto", "scripted")
+FIELDS_NOT_TAKEN = {
+    "rapidocr": ("model", "mode", "prompt", "lang"),
+    "tesseract": ("model", "mode", "prompt", "engine_args"),
+    "auto": ("model", "mode", "prompt"),
+}
 
 
 def check_engine(config: EngineConfig) -> None:
@@ -41,9 +46,17 @@ def load_engine(config: EngineConfig) -> Engine:
     check_engine(config)
     if config.kind == "scripted":
         return ScriptedEngine(_script(config))
-    from actors.engines.rapidocr import RapidOcrEngine
+    if config.kind == "tesseract" or (config.kind == "auto" and needs_tesseract(config.lang)):
+        from actors.engines.tesseract import TesseractEngine
 
+        return TesseractEngine(config.lang)
     try:
+        if config.kind == "auto":
+            from actors.engines.auto import AutoEngine
+
+            return AutoEngine(config.lang, config.engine_args)
+        from actors.engines.rapidocr import RapidOcrEngine
+
         return RapidOcrEngine(config.engine_args)
     except (ValueError, TypeError, KeyError) as error:
         raise ConfigError(f"engine.engine_args: rapidocr does not take these: {error}") from error

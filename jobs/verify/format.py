@@ -50,6 +50,8 @@ COLUMNS: dict[str, Any] = {
     "engine": pa.string(),
     "prompt_tokens": pa.int32(),
     "completion_tokens": pa.int32(),
+    "mean_confidence": pa.float32(),
+    "worst_confidence": pa.float32(),
     "width": pa.int32(),
     "height": pa.int32(),
     "rotation": pa.int16(),

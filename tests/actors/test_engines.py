@@ -1,17 +1,15 @@
-"""Choosing and loading engines; the scripted engine; RapidOCR on a page with known words."""
+"""Choosing and loading engines; the scripted engine."""
 
 from __future__ import annotations
 
 import asyncio
 import subprocess
 import sys
-import threading
 
 import numpy as np
-import pymupdf
 import pytest
 
-from actors.engines.base import Completion, EngineConfig, Request
+from actors.engines.base import EngineConfig, Request
 from actors.engines.load import KINDS, check_engine, footprint, load_engine
 from manifests.errors import ConfigError, EngineError
 
@@ -102,66 +100,10 @@ def test_the_scripted_engine_hangs_on_the_pages_it_is_told_to_and_can_be_cancell
 def test_the_scripted_engine_ends_its_process_with_last_words(args, doc_id, dies):
     code = (
         "import asyncio, numpy as np\n"
-        "from actors.engines.base import Completion, EngineConfig, Request\n"
+        "from actors.engines.base import EngineConfig, Request\n"
         "from actors.engines.load import load_engine\n"
         f"engine = load_engine(EngineConfig(kind='scripted', engine_args={args!r}))\n"
         f"asyncio.run(engine.read(Request({doc_id!r}, 1, [np.zeros((9, 9, 3), np.uint8)])))\n"
     )
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert (ended.returncode, ended.stderr.count(f"killed by {doc_id}#1")) == ((1, 1) if dies else (0, 0))
-
-
-# RapidOCR
-
-
-@pytest.fixture(scope="module")
-def rapid():
-    return load_engine(EngineConfig())
-
-
-def typeset(*lines: str) -> np.ndarray:
-    page = pymupdf.open().new_page(width=300, height=150)
-    for i, line in enumerate(lines):
-        page.insert_text((40, 60 + 60 * i), line, fontsize=24)
-    pixels = page.get_pixmap(dpi=72)
-    return np.frombuffer(pixels.samples, np.uint8).reshape(pixels.height, pixels.width, 3)
-
-
-def test_rapidocr_reads_lines_from_top_to_bottom_with_boxes_on_the_page(rapid):
-    page = typeset("Whitmoor Harbour", "Library")
-    answer = read(rapid, "a", 1, page)
-    assert answer.text.split("\n") == ["Whitmoor Harbour", "Library"]
-    first, second = answer.regions
-    assert (first.label, first.text) == ("line", "Whitmoor Harbour")
-    assert first.box[3] <= second.box[1] + 20
-    for x1, y1, x2, y2 in (first.box, second.box):
-        assert 0 <= x1 < x2 <= 999
-        assert 0 <= y1 < y2 <= 999
-
-
-def test_rapidocr_answers_an_empty_page_with_no_text(rapid):
-    answer = read(rapid, "a", 1, image(100, 100, 255))
-    assert (answer.text, answer.regions, answer.finish_reason) == ("", (), "stop")
-
-
-def test_rapidocr_reads_one_image_at_a_time(rapid):
-    with pytest.raises(EngineError, match="one image per request, got 2"):
-        read(rapid, "a", 1, image(), image())
-    assert rapid.info.concurrency == 1
-
-
-def test_the_event_loop_goes_on_while_rapidocr_reads(rapid, monkeypatch):
-    told = threading.Event()
-
-    def read_slowly(request: Request) -> Completion:
-        return Completion("the loop went on" if told.wait(10.0) else "the loop was blocked")
-
-    monkeypatch.setattr(rapid, "_read", read_slowly)
-
-    async def go() -> Completion:
-        reading = asyncio.ensure_future(rapid.read(Request("a", 1, [image()])))
-        await asyncio.sleep(0)
-        told.set()
-        return await reading
-
-    assert asyncio.run(go()).text == "the loop went on"

@@ -1,0 +1,261 @@
+"""Reading order, headings, paragraphs, lists and tables, from lines with boxes alone."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+
+import pytest
+
+from actors.layout.compose import compose
+from actors.layout.lines import ComposedPage, Rules, TextLine
+from actors.layout.paragraphs import join_lines
+
+WIDTH, HEIGHT = 600.0, 800.0
+EM, LEADING = 10.0, 14.0
+
+
+def line(text: str, x1: float, y: float, x2: float, size: float = EM) -> TextLine:
+    return TextLine(text, (x1, y, x2, y + size))
+
+
+def column(name: str, x: float, y: float, width: float, count: int) -> list[TextLine]:
+    """Lines that fill the width, numbered, all of one paragraph."""
+    words = " lorem ipsum dolor sit amet consectetur adipiscing elit sed do eiusmod"
+    return [
+        line(f"{name}{number}{words[: int(width / 6)]}", x, y + LEADING * number, x + width)
+        for number in range(count)
+    ]
+
+
+def composed(lines: Sequence[TextLine], rules: Rules | None = None, seed: int = 1) -> ComposedPage:
+    """Composed from the lines in any order: an engine's own order must not matter."""
+    shuffled = list(lines)
+    random.Random(seed).shuffle(shuffled)
+    return compose(shuffled, WIDTH, HEIGHT, rules or Rules())
+
+
+def order(page: ComposedPage, *names: str) -> list[str]:
+    """The numbered lines in the order in which the text names them."""
+    words = page.text.replace("\n", " ").split()
+    return [word for word in words if word.rstrip("0123456789") in names and word[-1].isdigit()]
+
+
+def numbered(name: str, count: int) -> list[str]:
+    return [f"{name}{number}" for number in range(count)]
+
+
+@pytest.mark.parametrize("offset", [0.0, 3.0, 7.0])
+def test_two_columns_are_read_one_after_the_other(offset):
+    lines = column("L", 50, 80, 240, 12) + column("R", 310, 80 + offset, 240, 9)
+    assert order(composed(lines), "L", "R") == numbered("L", 12) + numbered("R", 9)
+
+
+def test_unequal_columns():
+    lines = column("L", 50, 80, 120, 20) + column("R", 190, 80, 360, 20)
+    assert order(composed(lines), "L", "R") == numbered("L", 20) + numbered("R", 20)
+
+
+def test_a_heading_over_both_columns_comes_first():
+    lines = [line("A Heading Over Both", 150, 40, 450, 20), *column("L", 50, 80, 240, 8)]
+    page = composed(lines + column("R", 310, 80, 240, 8))
+    assert page.text.startswith("# A Heading Over Both\n\n")
+    assert order(page, "L", "R") == numbered("L", 8) + numbered("R", 8)
+    assert [region.label for region in page.regions] == ["heading", "text", "text"]
+
+
+def test_three_columns_with_a_figure_in_one():
+    middle = column("M", 225, 80, 160, 5) + [
+        line(part.text.replace("N", "M1"), part.box[0], part.box[1], part.box[2])
+        for part in column("N", 225, 290, 160, 5)
+    ]
+    lines = column("L", 50, 80, 160, 20) + middle + column("R", 400, 80, 160, 20)
+    expected = numbered("L", 20) + numbered("M", 5) + numbered("M1", 5) + numbered("R", 20)
+    assert order(composed(lines), "L", "M", "R") == expected
+
+
+def test_full_width_text_between_columns_parts_them():
+    lines = column("A", 50, 80, 240, 6) + column("B", 310, 80, 240, 6)
+    lines += column("F", 50, 190, 500, 4) + column("C", 50, 270, 240, 6) + column("D", 310, 270, 240, 6)
+    expected = [
+        name
+        for letter, count in (("A", 6), ("B", 6), ("F", 4), ("C", 6), ("D", 6))
+        for name in numbered(letter, count)
+    ]
+    assert order(composed(lines), "A", "B", "F", "C", "D") == expected
+
+
+def test_a_heading_above_all_columns_begins_anew_although_it_stands_in_the_first():
+    lines = column("A", 50, 80, 240, 6) + column("B", 310, 80, 240, 6)
+    lines += [
+        line("Next Article", 50, 190, 180, 14),
+        *column("C", 50, 230, 240, 6),
+        *column("D", 310, 230, 240, 6),
+    ]
+    page = composed(lines)
+    assert page.text.index("B5") < page.text.index("Next Article") < page.text.index("C0")
+    assert order(page, "C", "D") == numbered("C", 6) + numbered("D", 6)
+
+
+def test_a_heading_inside_one_column_does_not_cut_the_other():
+    right = [line("A Heading", 310, 122, 400, 14), *column("D", 310, 150, 240, 6)]
+    lines = column("L", 50, 80, 240, 14) + column("C", 310, 80, 240, 2) + right
+    assert order(composed(lines), "L", "C", "D") == numbered("L", 14) + numbered("C", 2) + numbered("D", 6)
+
+
+def test_arabic_columns_are_read_from_the_right():
+    words = "السفينة تغادر الميناء"
+    lines = [
+        line(f"{words} {name}{n}", x, 80 + LEADING * n, x + 240)
+        for name, x in (("L", 50), ("R", 310))
+        for n in range(6)
+    ]
+    page = composed(lines)
+    assert order(page, "L", "R") == numbered("R", 6) + numbered("L", 6)
+    assert page.regions[0].box[0] > page.regions[-1].box[0]
+
+
+def test_paragraphs_end_at_short_lines_gaps_and_indents():
+    short = [line("one two three four five six", 50, 80, 300), line("seven.", 50, 94, 80)]
+    after = [
+        line("Eight nine ten eleven twelve", 50, 108, 300),
+        line("thirteen fourteen fifteen.", 50, 122, 300),
+    ]
+    gap = [line("Sixteen seventeen eighteen.", 50, 150, 300)]
+    indented = [
+        line("Nineteen twenty, and so on.", 65, 164, 300),
+        line("until the end of the page", 50, 178, 300),
+    ]
+    assert composed(short + after + gap + indented).text.split("\n\n") == [
+        "one two three four five six seven.",
+        "Eight nine ten eleven twelve thirteen fourteen fifteen.",
+        "Sixteen seventeen eighteen.",
+        "Nineteen twenty, and so on. until the end of the page",
+    ]
+
+
+def test_an_address_keeps_its_lines():
+    lines = [line("Whitmoor Harbour Library", 50, 80, 200), line("14 Quay Street", 50, 94, 140)]
+    lines += [line("Whitmoor", 50, 108, 100), *column("P", 50, 150, 500, 4)]
+    assert composed(lines).text.startswith("Whitmoor Harbour Library\n14 Quay Street\nWhitmoor\n\nP0")
+
+
+def test_list_items_keep_their_markers_and_join_their_lines():
+    lines = [*column("P", 50, 80, 300, 2), line("• nets and ropes for the boats that", 60, 122, 340)]
+    lines += [line("came last year", 72, 136, 160), line("• tar", 60, 150, 100), line("2. oil", 60, 178, 100)]
+    page = composed(lines)
+    assert page.text.endswith("\n\n- nets and ropes for the boats that came last year\n- tar\n2. oil")
+    assert [region.label for region in page.regions] == ["text", "list_item", "list_item", "list_item"]
+
+
+def test_a_lone_page_number_is_kept_and_labelled():
+    page = composed([line("- 17 -", 280, 760, 320)])
+    assert (page.text, page.regions[0].label) == ("- 17 -", "page_number")
+
+
+TABLE = (
+    ("Name", "Tons", "Year", "Owner"),
+    ("Margaret", "62", "1904", "Tollan"),
+    ("Morning Star", "18", "1897", "Widow Hale"),
+    ("Gull", "7", "1911", "Ross"),
+    ("Petrel", "112", "1920", "Aldous | Sons"),
+)
+MARKDOWN = """| Name | Tons | Year | Owner |
+| --- | --- | --- | --- |
+| Margaret | 62 | 1904 | Tollan |
+| Morning Star | 18 | 1897 | Widow Hale |
+| Gull | 7 | 1911 | Ross |
+| Petrel | 112 | 1920 | Aldous \\| Sons |"""
+
+
+def cells(y: float, x: float = 60, step: float = 120) -> list[TextLine]:
+    return [
+        line(text, x + step * place, y + LEADING * row, x + step * place + 5 * len(text))
+        for row, texts in enumerate(TABLE)
+        for place, text in enumerate(texts)
+    ]
+
+
+def test_cells_under_one_another_are_a_table_between_its_paragraphs():
+    page = composed(column("A", 50, 80, 500, 4) + cells(180) + column("B", 50, 290, 500, 4))
+    assert f"\n\n{MARKDOWN}\n\n" in page.text
+    assert order(page, "A", "B") == numbered("A", 4) + numbered("B", 4)
+    assert [region.label for region in page.regions] == ["text", "table", "text"]
+
+
+def test_a_ruled_grid_is_a_table_even_when_its_cells_have_several_lines():
+    rules = Rules(
+        tuple((y, 50.0, 350.0) for y in (90.0, 112.0, 154.0, 196.0)),
+        tuple((x, 90.0, 196.0) for x in (50.0, 150.0, 350.0)),
+    )
+    lines = [line("Place", 60, 95, 90), line("What happened", 160, 95, 230)]
+    lines += [
+        line("Carrow", 60, 118, 90),
+        line("the old light was taken", 160, 118, 330),
+        line("down in 1931", 160, 132, 260),
+    ]
+    lines += [
+        line("Whitmoor", 60, 160, 110),
+        line("a new crane was bought", 160, 160, 330),
+        line("for the quay", 160, 174, 240),
+    ]
+    page = composed([*lines, *column("P", 50, 220, 500, 4)], rules)
+    assert page.text.split("\n\n")[0].splitlines() == [
+        "| Place | What happened |",
+        "| --- | --- |",
+        "| Carrow | the old light was taken down in 1931 |",
+        "| Whitmoor | a new crane was bought for the quay |",
+    ]
+
+
+def test_rules_around_and_between_columns_of_text_make_no_table():
+    rules = Rules(
+        ((70.0, 40.0, 560.0), (400.0, 40.0, 560.0)), tuple((x, 70.0, 400.0) for x in (40.0, 300.0, 560.0))
+    )
+    lines = column("L", 50, 80, 240, 20) + column("R", 310, 80, 240, 20)
+    page = composed(lines, rules)
+    assert order(page, "L", "R") == numbered("L", 20) + numbered("R", 20)
+    assert "|" not in page.text
+
+
+@pytest.mark.parametrize(
+    ("lines", "joined"),
+    [
+        (["the old exam-", "ple of it"], "the old example of it"),
+        (["the Anglo-", "Saxon ship"], "the Anglo-Saxon ship"),
+        (["pages 12-", "15 of it"], "pages 12- 15 of it"),
+        (["soft\u00ad", "ware"], "software"),
+        (["an end—", "or not"], "an end—or not"),
+        (["日本", "語"], "日本語"),
+        (["one", "two"], "one two"),
+    ],
+)
+def test_lines_are_joined_as_their_ends_ask(lines, joined):
+    assert join_lines(lines) == joined
+
+
+@pytest.mark.parametrize("lines", [[], [line("  ", 10, 10, 40)]])
+def test_nothing_composes_to_nothing(lines):
+    assert compose(lines, WIDTH, HEIGHT) == ComposedPage("", ())
+
+
+def test_no_line_is_lost_or_doubled_whatever_the_layout():
+    for seed in range(40):
+        rng = random.Random(seed)
+        lines = []
+        for number in range(rng.randint(1, 80)):
+            x, y = rng.uniform(0, 500), rng.uniform(0, 780)
+            lines.append(line(f"w{number}q", x, y, x + rng.uniform(5, 300), rng.choice((8, 10, 20))))
+        text = compose(lines, WIDTH, HEIGHT).text
+        for number in range(len(lines)):
+            assert text.count(f"w{number}q") == 1, (seed, number)
+
+
+def test_boxes_outside_the_page_are_kept_on_the_scale():
+    page = compose([line("beyond", -20, -5, 700)], WIDTH, HEIGHT)
+    assert page.regions[0].box == (0, 0, 999, 6)
+
+
+def test_ten_thousand_fragments_take_no_minutes():
+    lines = [line(f"f{n}", (n % 100) * 6.0, (n // 100) * 8.0, (n % 100) * 6.0 + 5, 6) for n in range(10_000)]
+    assert len(compose(lines, WIDTH, HEIGHT).text.split()) >= 10_000

@@ -1,0 +1,107 @@
+"""The embedded engine on drawn pages: order, directions, confidence, scripts, a free event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+
+import cv2
+import numpy as np
+import pytest
+
+from actors.engines.base import Completion, EngineConfig, Request
+from actors.engines.load import load_engine
+from manifests.errors import EngineError
+from tests.actors.typeset import GREEK, LETTER, typeset, words
+
+EXPECTED = words("\n".join(LETTER))
+
+
+@pytest.fixture(scope="module")
+def rapid():
+    return load_engine(EngineConfig())
+
+
+@pytest.fixture(scope="module")
+def letter() -> np.ndarray:
+    return typeset(LETTER)
+
+
+def read(engine, *images: np.ndarray) -> Completion:
+    return asyncio.run(engine.read(Request("a", 1, images)))
+
+
+def test_lines_are_joined_to_paragraphs_with_boxes_around_them(rapid, letter):
+    answer = read(rapid, letter)
+    assert words(answer.text) == EXPECTED
+    first, second = answer.regions  # the fifth line leaves room for the first word of the sixth
+    assert answer.text == f"{first.text}\n\n{second.text}"
+    assert {first.label, second.label} == {"text"}
+    assert first.box == pytest.approx((95, 205, 742, 664), abs=15)
+    assert second.box == pytest.approx((95, 697, 694, 762), abs=15)
+    assert (answer.rotation, answer.flags, answer.uncovered_script) == (0, (), None)
+
+
+def test_confidence_is_told_as_mean_and_worst(rapid, letter):
+    answer = read(rapid, letter)
+    assert answer.worst_confidence is not None
+    assert answer.mean_confidence is not None
+    assert 0.9 < answer.worst_confidence <= answer.mean_confidence <= 1
+
+
+@pytest.mark.parametrize("clockwise", [90, 180, 270])
+def test_a_turned_page_is_turned_back(rapid, letter, clockwise):
+    turned = np.ascontiguousarray(np.rot90(letter, -clockwise // 90))
+    answer = read(rapid, turned)
+    assert words(answer.text) == EXPECTED
+    assert answer.rotation == 360 - clockwise
+    upright = read(rapid, letter)
+    assert answer.regions[0].box == pytest.approx(upright.regions[0].box, abs=12)
+
+
+@pytest.mark.parametrize("clockwise", [-5.0, 5.0])
+def test_a_skewed_page_is_straightened_and_its_boxes_lie_on_the_page_as_it_came(rapid, letter, clockwise):
+    height, width = letter.shape[:2]
+    matrix = cv2.getRotationMatrix2D((width / 2, height / 2), -clockwise, 1.0)
+    skewed = cv2.warpAffine(letter, matrix, (width, height), borderValue=(255, 255, 255))
+    answer = read(rapid, np.asarray(skewed))
+    assert words(answer.text) == EXPECTED
+    assert (answer.rotation, answer.flags) == (0, ("deskewed",))
+    straight = read(rapid, letter).regions[0].box
+    x1, y1, x2, y2 = answer.regions[0].box
+    assert y1 < straight[1] - 15 and y2 > straight[3] + 15  # the hull of a slanted block is taller
+    assert (x1 + x2) / 2 == pytest.approx((straight[0] + straight[2]) / 2, abs=12)
+
+
+def test_an_empty_page_has_no_text(rapid):
+    answer = read(rapid, np.full((100, 100, 3), 255, np.uint8))
+    assert (answer.text, answer.regions, answer.finish_reason) == ("", (), "stop")
+    assert (answer.mean_confidence, answer.worst_confidence) == (None, None)
+
+
+def test_greek_is_told_apart_from_what_it_reads_well(rapid):
+    answer = read(rapid, typeset(GREEK))
+    assert answer.uncovered_script == "Greek"
+
+
+def test_it_reads_one_image_at_a_time(rapid, letter):
+    with pytest.raises(EngineError, match="one image per request, got 2"):
+        read(rapid, letter, letter)
+    assert rapid.info.concurrency == 1
+
+
+def test_the_event_loop_goes_on_while_it_reads(rapid, letter, monkeypatch):
+    told = threading.Event()
+
+    def read_slowly(image: np.ndarray) -> Completion:
+        return Completion("the loop went on" if told.wait(10.0) else "the loop was blocked")
+
+    monkeypatch.setattr(rapid, "_read", read_slowly)
+
+    async def go() -> Completion:
+        reading = asyncio.ensure_future(rapid.read(Request("a", 1, [letter])))
+        await asyncio.sleep(0)
+        told.set()
+        return await reading
+
+    assert asyncio.run(go()).text == "the loop went on"
