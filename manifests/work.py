@@ -11,7 +11,10 @@ from typing import Any
 
 from manifests.documents import Document
 from manifests.pages import PageSpan
-from manifests.rows import Status
+from manifests.rows import Region, Status
+
+LAYER_FLAG = "text_layer"
+"""The flag of a page whose text is its text layer, and the engine of its row."""
 
 DOCUMENT_PAGE = 0
 """The page number of the one row of a document that cannot be opened."""
@@ -45,11 +48,25 @@ class RenderCall:
 
 
 @dataclass(frozen=True, slots=True)
+class TextLayer:
+    """A PDF page's own text, composed as read text is.
+
+    ``trusted`` says that it is what the page shows; else it is somebody's OCR, hidden behind a scan.
+    """
+
+    text: str
+    regions: tuple[Region, ...]
+    trusted: bool
+
+
+@dataclass(frozen=True, slots=True)
 class RenderedPage:
     """One page as it leaves the renderer.
 
-    ``image`` is an RGB ``uint8`` array (height, width, 3), JPEG bytes, or None when ``status`` is
-    already decided: ``blank`` needs no reading, ``failed`` could not be rendered.
+    ``image`` is an RGB ``uint8`` array (height, width, 3) or JPEG bytes; ``status`` is None when it is
+    to be read. Decided are ``blank``, which needs no reading, ``failed``, which could not be rendered,
+    and ``ok``, whose text is its ``layer``: then an image is there only to be kept. The layer of a page
+    to be read stands in for an engine that fails.
     """
 
     doc_index: int
@@ -62,6 +79,7 @@ class RenderedPage:
     flags: tuple[str, ...] = ()
     status: Status | None = None
     reason: str = ""
+    layer: TextLayer | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +110,7 @@ class RenderReport:
 
     ``opened`` lists every document the call opened, in order; ``covered`` the spans that are in the
     chunk, in its order (``PageSpan(0, 0)`` for a document that could not be opened); ``to_read``
-    counts pages that carry an image; ``image_bytes`` is their size.
+    counts pages an engine is to read; ``image_bytes`` is the size of all images.
     """
 
     opened: tuple[OpenedDocument, ...] = ()
@@ -109,6 +127,8 @@ class ReadReport:
     prompt_tokens: int = 0
     completion_tokens: int = 0
     infer_s: float = 0.0
+    layers: int = 0
+    """Pages whose text is their text layer: no engine answered for them."""
 
     @property
     def pages(self) -> int:

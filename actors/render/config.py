@@ -2,7 +2,19 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
+
 from pydantic import BaseModel, ConfigDict, Field, SecretStr
+
+
+class TextLayerUse(StrEnum):
+    """What a PDF page's own text is good for."""
+
+    NEVER = "never"
+    FALLBACK = "fallback"
+    """Taken when the engine fails on the page."""
+    PREFER = "prefer"
+    """Taken instead of reading pixels where it can be trusted; elsewhere as with FALLBACK."""
 
 
 class RenderConfig(BaseModel):
@@ -27,6 +39,11 @@ class RenderConfig(BaseModel):
     )
     max_source_bytes: int = Field(8 * 2**30, ge=1, description="A document larger than this is not opened.")
     skip_blank: bool = Field(True, description="Do not read pages of near-uniform colour: status blank.")
+    text_layer: TextLayerUse = Field(
+        TextLayerUse.NEVER,
+        description="Text that a PDF page holds: never used, a fallback where the engine fails, or "
+        "preferred to reading where it can be trusted.",
+    )
     jpeg_quality: int = Field(95, ge=50, le=100, description="For images that cross to another node.")
     open_timeout_s: float = Field(120.0, gt=0, description="Hard limit on opening one document.")
     page_timeout_s: float = Field(60.0, gt=0, description="Hard limit on rendering one page.")

@@ -97,6 +97,9 @@ class ImagePages:
             return width, height
         return max(1, round(width * scale)), max(1, round(height * scale))
 
+    def find_layer(self, page: int) -> None:
+        """Images hold no text."""
+
     def release_memory(self) -> None:
         """Pillow caches nothing."""
 

@@ -1,10 +1,12 @@
-"""PDF pages as RGB arrays, by MuPDF. The only importer of PyMuPDF, whose import costs a second."""
+"""PDF pages as RGB arrays, by MuPDF. Besides ``text_layer`` the only importer of PyMuPDF, whose import
+costs a second."""
 
 from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,15 @@ import pymupdf
 from pymupdf import mupdf
 
 from actors.render.config import RenderConfig
-from actors.render.raster import Raster, as_rgb_array, beyond_last_page, fit_scale, refuse_many_pixels
+from actors.render.raster import (
+    FoundLayer,
+    Raster,
+    as_rgb_array,
+    beyond_last_page,
+    fit_scale,
+    refuse_many_pixels,
+)
+from actors.render.text_layer import find_layer
 from manifests.errors import DocumentError, PageError
 
 POINTS_PER_INCH = 72
@@ -48,22 +58,35 @@ class PdfPages:
 
     def render(self, page: int) -> Raster:
         """Render one page without copying its pixels out of MuPDF. ``/Rotate`` is honoured."""
+        pymupdf.TOOLS.reset_mupdf_warnings()
+        with self._loaded(page) as (loaded, scale):
+            pixmap = loaded.get_pixmap(matrix=pymupdf.Matrix(scale, scale), alpha=False)
+        warnings = pymupdf.TOOLS.mupdf_warnings()
+        return Raster(as_rgb_array(_Pixels(pixmap)), 0, self._flags(), warnings.partition("\n")[0])
+
+    def find_layer(self, page: int) -> FoundLayer | None:
+        """The page's own text, with the size that rendering would give the page."""
+        with self._loaded(page) as (loaded, scale):
+            return find_layer(loaded, scale, self._flags())
+
+    def _flags(self) -> tuple[str, ...]:
+        return ("repaired",) if self._document.is_repaired else ()
+
+    @contextmanager
+    def _loaded(self, page: int) -> Iterator[tuple[Any, float]]:
+        """A page and its pixels per point; the images it decodes are counted."""
         if not 1 <= page <= self.page_count:
             raise beyond_last_page(page, self.page_count)
-        pymupdf.TOOLS.reset_mupdf_warnings()
         loaded = self._document.load_page(page - 1)
         largest, total = self._images.on_page(loaded)
         refuse_many_pixels(*largest, self._config.max_source_pixels, "an image in the page")
         scale = self._scale(loaded.rect)
         try:
-            pixmap = loaded.get_pixmap(matrix=pymupdf.Matrix(scale, scale), alpha=False)
+            yield loaded, scale
         finally:
             self._cached_pixels += total
             if self._cached_pixels > CACHED_PIXELS:
                 self.release_memory()
-        warnings = pymupdf.TOOLS.mupdf_warnings()
-        flags = ("repaired",) if self._document.is_repaired else ()
-        return Raster(as_rgb_array(_Pixels(pixmap)), 0, flags, warnings.partition("\n")[0])
 
     def _scale(self, rect: Any) -> float:
         """Pixels per point for a page of this size. Raises PageError when it makes no sense."""

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from manifests.errors import PageError
+from manifests.work import TextLayer
 
 RgbArray = npt.NDArray[np.uint8]
 """``uint8`` of shape (height, width, 3)."""
@@ -29,6 +30,19 @@ class Raster:
     warning: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class FoundLayer:
+    """The text layer of a page, and the size of the page if it were rendered.
+
+    ``layer`` is None where its text is of no use. ``flags`` say why it is not to be trusted.
+    """
+
+    layer: TextLayer | None
+    width: int
+    height: int
+    flags: tuple[str, ...] = ()
+
+
 class OpenPages(Protocol):
     """An open document. Not thread-safe."""
 
@@ -38,6 +52,9 @@ class OpenPages(Protocol):
 
     def render(self, page: int) -> Raster:
         """Render one page, counted from 1. Raises whatever its decoder raises on a bad page."""
+
+    def find_layer(self, page: int) -> FoundLayer | None:
+        """The text that the page itself holds, None where there is none. Raises like ``render``."""
 
     def release_memory(self) -> None:
         """Give back what the decoder cached; the document stays open."""
@@ -73,3 +90,8 @@ def as_rgb_array(source: Any) -> RgbArray:
     """View anything with an array interface as an array; the array keeps ``source`` alive."""
     array: RgbArray = np.asarray(source, dtype=np.uint8)
     return array
+
+
+def turn(image: RgbArray, degrees: int) -> RgbArray:
+    """Turn clockwise by a multiple of 90 degrees."""
+    return np.ascontiguousarray(np.rot90(image, -degrees // 90 % 4))

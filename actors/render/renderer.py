@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from actors.render.blank import is_blank
-from actors.render.config import RenderConfig
+from actors.render.config import RenderConfig, TextLayerUse
 from actors.render.heap import keep_freed_memory
 from actors.render.image import encode_jpeg
 from actors.render.limits import HardLimits, is_out_of_memory
 from actors.render.opening import OpenDocuments, OpenFailure, out_of_memory
-from actors.render.raster import OpenPages, Raster, RgbArray
+from actors.render.raster import FoundLayer, OpenPages, Raster, RgbArray
 from actors.sources import SourceCache
 from manifests.documents import Document
 from manifests.errors import DocumentError, PageError
@@ -20,6 +20,7 @@ from manifests.pages import PageSpan, plan_pages
 from manifests.rows import Status
 from manifests.work import (
     DOCUMENT_PAGE,
+    LAYER_FLAG,
     Chunk,
     OpenedDocument,
     RenderCall,
@@ -38,10 +39,18 @@ class Renderer:
 
     With ``hard_limits`` it must live in the main thread of a process of its own: a page that
     hangs ends that process by SIGALRM, and memory is capped for all of it while a call runs.
+    With ``keep_images`` a page whose text layer is taken is rendered all the same.
     """
 
-    def __init__(self, config: RenderConfig, sources: SourceCache, hard_limits: bool = True) -> None:
+    def __init__(
+        self,
+        config: RenderConfig,
+        sources: SourceCache,
+        hard_limits: bool = True,
+        keep_images: bool = False,
+    ) -> None:
         self._config = config
+        self._keep_images = keep_images
         self._limits = HardLimits(hard_limits)
         if hard_limits:
             keep_freed_memory()
@@ -89,12 +98,31 @@ class Renderer:
         started = time.perf_counter()
         try:
             with self._limits.seconds(self._config.page_timeout_s):
-                raster = pages.render(page)
-                return self._finish(raster, doc_index, page, encode, started)
+                found = None
+                if self._config.text_layer is not TextLayerUse.NEVER:
+                    found = pages.find_layer(page)
+                if found and self._is_enough(found) and not self._keep_images:
+                    return _of_layer(found, doc_index, page, started)
+                rendered = self._finish(pages.render(page), doc_index, page, encode, started)
+                return self._with_layer(rendered, found) if found else rendered
         except Exception as error:  # noqa: BLE001  the boundary of a page: it fails, others go on
             reason = out_of_memory(self._config) if is_out_of_memory(error) else _reason(error)
             render_s = time.perf_counter() - started
             return RenderedPage(doc_index, page, render_s=render_s, status=Status.FAILED, reason=reason)
+
+    def _is_enough(self, found: FoundLayer) -> bool:
+        prefer = self._config.text_layer is TextLayerUse.PREFER
+        return prefer and found.layer is not None and found.layer.trusted
+
+    def _with_layer(self, page: RenderedPage, found: FoundLayer) -> RenderedPage:
+        """A rendered page with its text layer, which decides it or travels with it."""
+        if page.status is not None:
+            return page
+        added = tuple(flag for flag in found.flags if flag not in page.flags)
+        if self._is_enough(found):
+            flags, status = (*page.flags, *added, LAYER_FLAG), Status.OK
+            return replace(page, flags=flags, status=status, layer=found.layer)
+        return replace(page, flags=page.flags + added, layer=found.layer)
 
     def _finish(
         self, raster: Raster, doc_index: int, page: int, encode: bool, started: float
@@ -114,6 +142,20 @@ class Renderer:
         return RenderedPage(
             doc_index, page, image, width, height, raster.rotation, render_s, flags, status, reason
         )
+
+
+def _of_layer(found: FoundLayer, doc_index: int, page: int, started: float) -> RenderedPage:
+    """A page that need not be rendered."""
+    return RenderedPage(
+        doc_index,
+        page,
+        width=found.width,
+        height=found.height,
+        render_s=time.perf_counter() - started,
+        flags=(*found.flags, LAYER_FLAG),
+        status=Status.OK,
+        layer=found.layer,
+    )
 
 
 def _own_selection(document: Document, page_count: int) -> tuple[PageSpan, ...]:
@@ -174,7 +216,7 @@ class _Answer:
 
     def report(self) -> RenderReport:
         covered = tuple(_runs((page.doc_index, page.page) for page in self.pages))
-        to_read = sum(page.image is not None for page in self.pages)
+        to_read = sum(page.status is None for page in self.pages)
         return RenderReport(tuple(self.opened.values()), covered, to_read, self.image_bytes)
 
     def chunk(self) -> Chunk:
