@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
 import numpy as np
 
-from actors.engines.base import Completion, Engine, EngineInfo, Image, Request
+from actors.engines.base import SCRIPT_FLAG, Completion, Engine, EngineInfo, Image, Request
+from actors.read_totals import ReadTotals
 from actors.render.image import decode_image, encode_jpeg
+from actors.render.raster import turn
 from actors.retry import Attempt, Problem, RetryPolicy
 from actors.watchdog import PageWatchdog
 from manifests.assembly import IMAGE_FLAG, page_image_file
@@ -20,7 +21,7 @@ from manifests.documents import Document
 from manifests.errors import EngineDead, EngineError, StoreError
 from manifests.rows import BLANK_TEXT, ResultRow, Status
 from manifests.store import Store
-from manifests.work import Chunk, ReadReport, RenderedPage
+from manifests.work import LAYER_FLAG, Chunk, ReadReport, RenderedPage, TextLayer
 
 LINGER_S = 0.2
 WARM_UP_SIZE = (64, 256)
@@ -48,29 +49,12 @@ class ReaderConfig:
 
 @dataclass(frozen=True, slots=True)
 class _Answer:
+    """What the ladder came to. ``error`` is why no attempt gave any answer."""
+
     completion: Completion
     attempts: int
     problem: Problem | None = None
-
-
-class _Totals:
-    """Adds up what a chunk came to."""
-
-    def __init__(self) -> None:
-        self._statuses: Counter[str] = Counter()
-        self._prompt_tokens = 0
-        self._completion_tokens = 0
-        self._infer_s = 0.0
-
-    def add(self, rows: Sequence[ResultRow]) -> None:
-        for row in rows:
-            self._statuses[row.status] += 1
-            self._prompt_tokens += row.prompt_tokens
-            self._completion_tokens += row.completion_tokens
-            self._infer_s += row.infer_s
-
-    def report(self) -> ReadReport:
-        return ReadReport(dict(self._statuses), self._prompt_tokens, self._completion_tokens, self._infer_s)
+    error: EngineError | None = None
 
 
 class PageReader:
@@ -105,11 +89,11 @@ class PageReader:
         """
         received = time.monotonic()
         pages = chunk.pages if only is None else [chunk.pages[i] for i in only]
-        decided = [self._row(chunk, page) for page in pages if page.status is not None]
+        decided = [self._decided_row(chunk, page) for page in pages if _is_decided(page)]
         tasks = {
             asyncio.ensure_future(self._read_page(chunk, page, received))
             for page in pages
-            if page.status is None
+            if not _is_decided(page)
         }
         try:
             return await self._collect(chunk, tasks, decided)
@@ -120,7 +104,7 @@ class PageReader:
     async def _collect(
         self, chunk: Chunk, pending: set[asyncio.Task[ResultRow]], rows: list[ResultRow]
     ) -> ReadReport:
-        totals = _Totals()
+        totals = ReadTotals()
         while pending or rows:
             if pending and not rows:
                 done, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
@@ -151,17 +135,26 @@ class PageReader:
     async def _answered_row(self, chunk: Chunk, page: RenderedPage) -> ResultRow:
         document = chunk.documents[page.doc_index]
         image = decode_image(page.image)
-        flags = page.flags + await self._keep_image(document, page, image)
+        kept = await self._keep_image(document, page, image)
+        if page.status is not None:
+            return self._decided_row(chunk, page, kept)
         answer = await self._answer(document, page, image)
+        if row := self._layer_row(chunk, page, answer, kept):
+            return row
+        if answer.error:
+            raise answer.error
         completion = answer.completion
+        if kept and completion.rotation:
+            await self._keep_image(document, page, turn(image, completion.rotation))
+        reason = _reason(answer)
         return self._row(
             chunk,
             page,
-            status=Status.FALLBACK if answer.problem else Status.OK,
-            reason=f"{answer.problem} after {answer.attempts} attempts" if answer.problem else "",
+            status=Status.FALLBACK if reason else Status.OK,
+            reason=reason,
             completion=completion,
             attempts=answer.attempts,
-            flags=flags + completion.flags,
+            flags=page.flags + kept + _flags(completion),
         )
 
     async def _answer(self, document: Document, page: RenderedPage, image: Image) -> _Answer:
@@ -195,7 +188,29 @@ class PageReader:
             attempt = self._config.retry.next(attempt, problem)
         if candidate is not None:
             return _Answer(candidate.completion, number, candidate.problem)
-        raise error or EngineError("the engine gave no answer")
+        return _Answer(Completion(""), number, error=error or EngineError("the engine gave no answer"))
+
+    def _decided_row(self, chunk: Chunk, page: RenderedPage, kept: tuple[str, ...] = ()) -> ResultRow:
+        """The row of a page that no engine need see."""
+        row = self._row(chunk, page, flags=page.flags + kept)
+        return _with_layer(row, page.layer) if page.layer else row
+
+    def _layer_row(
+        self, chunk: Chunk, page: RenderedPage, answer: _Answer, kept: tuple[str, ...]
+    ) -> ResultRow | None:
+        """The page's own text where the engine has none, or none as good; None where it is not needed."""
+        why = str(answer.error or _reason(answer))
+        if not why or page.layer is None or not (answer.error or page.layer.trusted):
+            return None
+        row = self._row(
+            chunk,
+            page,
+            status=Status.FALLBACK,
+            reason=f"{why}; the page's text layer was taken",
+            attempts=answer.attempts,
+            flags=(*page.flags, *kept, LAYER_FLAG),
+        )
+        return _with_layer(row, page.layer)
 
     async def _keep_image(self, document: Document, page: RenderedPage, image: Image) -> tuple[str, ...]:
         store = self._config.image_store
@@ -218,6 +233,10 @@ class PageReader:
     ) -> ResultRow:
         document = chunk.documents[page.doc_index]
         opened = chunk.opened[page.doc_index]
+        answered = completion or Completion("")
+        width, height = page.width, page.height
+        if answered.rotation % 180:
+            width, height = height, width
         status = status or page.status or Status.OK
         reason = reason or page.reason
         return ResultRow(
@@ -228,17 +247,19 @@ class PageReader:
             page_count=opened.page_count,
             reason=reason,
             text=completion.text if completion else BLANK_TEXT if status is Status.BLANK else "",
-            regions=completion.regions if completion else (),
-            finish_reason=completion.finish_reason if completion else "",
+            regions=answered.regions,
+            finish_reason=answered.finish_reason if completion else "",
             attempts=attempts,
             mode=self._config.mode,
-            model=self._engine.info.model,
-            engine=self._engine.info.name,
-            prompt_tokens=completion.prompt_tokens if completion else 0,
-            completion_tokens=completion.completion_tokens if completion else 0,
-            width=page.width,
-            height=page.height,
-            rotation=page.rotation,
+            model=answered.model or self._engine.info.model,
+            engine=answered.engine or self._engine.info.name,
+            prompt_tokens=answered.prompt_tokens,
+            completion_tokens=answered.completion_tokens,
+            mean_confidence=answered.mean_confidence,
+            worst_confidence=answered.worst_confidence,
+            width=width,
+            height=height,
+            rotation=(page.rotation + answered.rotation) % 360,
             render_s=page.render_s,
             flags=flags or page.flags,
             replica=self._replica,
@@ -249,6 +270,34 @@ class PageReader:
             finished_at=datetime.now(UTC),
             metadata=document.metadata,
         )
+
+
+def _reason(answer: _Answer) -> str:
+    """Why the answer is not simply ok; empty when it is."""
+    if answer.problem:
+        return f"{answer.problem} after {answer.attempts} attempts"
+    script = answer.completion.uncovered_script
+    if script is None:
+        return ""
+    engine = answer.completion.engine or "the engine"
+    return f"script not covered: {script or 'the page'} cannot be read by {engine}"
+
+
+def _flags(completion: Completion) -> tuple[str, ...]:
+    if completion.uncovered_script is None:
+        return completion.flags
+    script = completion.uncovered_script
+    return (*completion.flags, SCRIPT_FLAG, *([f"{SCRIPT_FLAG}:{script}"] if script else []))
+
+
+def _is_decided(page: RenderedPage) -> bool:
+    """Whether nothing is left to do for a page but its row."""
+    return page.status is not None and page.image is None
+
+
+def _with_layer(row: ResultRow, layer: TextLayer) -> ResultRow:
+    """A row whose text is the page's own."""
+    return replace(row, text=layer.text, regions=layer.regions, engine=LAYER_FLAG, model="", mode="")
 
 
 def _problem(completion: Completion) -> Problem | None:

@@ -81,11 +81,23 @@ def ocr(
     inputs: Inputs,
     output: Output,
     config: ConfigFile = None,
-    engine: Annotated[str | None, typer.Option(help="Which engine reads (default: rapidocr).")] = None,
+    engine: Annotated[str | None, typer.Option(help="rapidocr (default), tesseract, or auto: both.")] = None,
     model: Annotated[str | None, typer.Option(help="Model of the engine.")] = None,
+    lang: Annotated[
+        str | None,
+        typer.Option(help="Languages by Tesseract's codes (ell, deu+eng); implies --engine auto."),
+    ] = None,
     dpi: Annotated[int | None, typer.Option(help="Resolution of PDF pages (default: 150).")] = None,
     longest_side: Annotated[
         int | None, typer.Option(help="Pixels of the longest side, instead of --dpi.")
+    ] = None,
+    text_layer: Annotated[
+        str | None,
+        typer.Option(
+            metavar="never|fallback|prefer",
+            help="Text a PDF page holds: taken never (default), where the engine fails, or, where it "
+            "can be trusted, instead of reading.",
+        ),
     ] = None,
     password: Password = None,
     max_pages: Annotated[
@@ -119,8 +131,10 @@ def ocr(
     flags = {
         "engine.kind": engine,
         "engine.model": model,
+        "engine.lang": lang,
         "render.dpi": dpi,
         "render.longest_side": longest_side,
+        "render.text_layer": text_layer,
         "render.password": password,
         "input.max_pages": max_pages,
         "input.limit": limit,

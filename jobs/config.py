@@ -28,8 +28,8 @@ from manifests.units import MAX_BYTES, MAX_DOCUMENTS
 ENV_PREFIX = "PAGEFLEET_"
 POSTPROCESSING_VERSION = 1
 
-RENDER_FIELDS_OF_THE_RESULT = ("dpi", "longest_side", "max_pixels", "skip_blank")
-ENGINE_FIELDS_OF_THE_RESULT = ("kind", "model", "mode", "prompt", "engine_args")
+RENDER_FIELDS_OF_THE_RESULT = ("dpi", "longest_side", "max_pixels", "skip_blank", "text_layer")
+ENGINE_FIELDS_OF_THE_RESULT = ("kind", "model", "mode", "prompt", "lang", "engine_args")
 
 
 class InputConfig(BaseModel):

@@ -349,7 +349,7 @@ class Driver:
         progress.infer_s += report.infer_s
         self._last_progress = time.monotonic()
         answered = report.statuses.get(Status.OK, 0) + report.statuses.get(Status.FALLBACK, 0)
-        self.reading.done(read, report.pages, answered)
+        self.reading.done(read, report.pages, answered - report.layers)
 
     def _rendered(self, event: RenderDone) -> None:
         node = self.rendering.node_of(event.call)

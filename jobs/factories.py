@@ -43,7 +43,7 @@ class Recipe:
         sources = SourceCache(
             render.cache_dir, render.cache_bytes, {"s3": S3Source(self.config.s3)}, self.run_id
         )
-        return Renderer(render, sources)
+        return Renderer(render, sources, keep_images=self.config.output.page_images)
 
     def make_reader(self, sink: Any, replica: str) -> PageReader:
         config = self.config

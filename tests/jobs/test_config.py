@@ -156,6 +156,7 @@ RESULT = [
     "render.longest_side=2000",
     "render.max_pixels=1000000",
     "render.skip_blank=false",
+    "render.text_layer=prefer",
     "engine.kind=scripted",
     "engine.model=other",
     "engine.mode=plain",
