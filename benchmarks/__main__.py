@@ -9,11 +9,12 @@ import os
 import time
 from pathlib import Path
 
-NAMES = ("pipeline", "driver", "memory", "resume")
+NAMES = ("pipeline", "reading", "driver", "memory", "resume")
+EPILOG = "How well pages are read is measured by a command of its own: python -m benchmarks.quality"
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__, epilog=EPILOG)
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"{', '.join(NAMES)}; default: all")
     parser.add_argument("--pairs", type=int, default=5, help="alternating pairs where there is a baseline")
     parser.add_argument("--scale", type=float, default=1.0, help="share of the full number of pages")

@@ -29,7 +29,7 @@ class AutoEngine:
 
     @property
     def info(self) -> EngineInfo:
-        return EngineInfo(name="auto", concurrency=1, window=4)
+        return EngineInfo(name="auto", concurrency=1, window=2)
 
     async def read(self, request: Request) -> Completion:
         first = _signed(await self._rapidocr.read(request), self._rapidocr.info)

@@ -59,7 +59,7 @@ class RapidOcrEngine:
 
     @property
     def info(self) -> EngineInfo:
-        return EngineInfo(name="rapidocr", model="PP-OCRv6", concurrency=1, window=4)
+        return EngineInfo(name="rapidocr", model="PP-OCRv6", concurrency=1, window=2)
 
     async def read(self, request: Request) -> Completion:
         if len(request.images) != 1:

@@ -52,7 +52,7 @@ class TesseractEngine:
     @property
     def info(self) -> EngineInfo:
         model = f"tesseract {self._version}"
-        return EngineInfo(name="tesseract", model=model, revision="+".join(self._languages), window=4)
+        return EngineInfo(name="tesseract", model=model, revision="+".join(self._languages), window=2)
 
     async def read(self, request: Request, script: str = "") -> Completion:
         """Read one page, in the languages of ``script`` where none were given to the engine."""
