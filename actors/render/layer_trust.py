@@ -42,7 +42,9 @@ MIN_OUTLINE_EDGES = 150
 WEAK_EDGE, STRONG_EDGE = 10, 48
 STRAIGHT = 15
 MIN_LETTERS, MIN_FEW_LETTERS = 150, 40
-MIN_LIKENESS, MIN_FEW_LIKENESS = 0.45, 0.2
+MIN_LIKENESS, MIN_FEW_LIKENESS = 0.45, 0.3
+"""Correlation of the page's letters with ``FREQUENCIES``. Of eleven languages from Finnish to Vietnamese
+the least alike reach 0.55 within a hundred letters, most of their ciphers 0.4."""
 MAX_LATIN_1 = 0.5
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
 FREQUENCIES = (

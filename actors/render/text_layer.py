@@ -12,7 +12,7 @@ from pymupdf import mupdf
 
 from actors.layout.lines import Box
 from actors.render.layer_trust import Doubt, Gray, PageText, find_doubt, is_garbled
-from actors.render.layer_words import THICKEST_RULE, Word, clean, compose_words, once, turn_of
+from actors.render.layer_words import THICKEST_RULE, Word, clean, compose_words, once, text_lines, turn_of
 from actors.render.raster import FoundLayer
 from manifests.work import LAYER_FLAG, TextLayer
 
@@ -22,6 +22,8 @@ MAX_PATHS = 3_000
 """Drawn shapes. A page with more is a map or an attack: pixels cost less, and MuPDF compares each
 rectangle with every other when it collects them."""
 MAX_BLOCKS = 20_000
+MAX_LINES = 4_000
+"""Putting lines in order takes time that grows with their square: seconds for so many."""
 MAX_SMALL_PIXELS = 1_000_000
 MAX_SMALL_SCALE = 1.0
 """72 dpi: enough to tell where there is ink."""
@@ -56,6 +58,8 @@ def find_layer(page: Any, scale: float, flags: tuple[str, ...] = ()) -> FoundLay
         doubt = Doubt.BROKEN
     if doubt is None and pymupdf.TOOLS.mupdf_warnings():
         doubt = Doubt.BROKEN
+    if text and doubt in (None, Doubt.INVISIBLE) and sum(1 for _ in text_lines(text.words)) > MAX_LINES:
+        doubt = Doubt.TOO_MUCH
     if doubt:
         flags = (*flags, UNTRUSTED_FLAG, f"{LAYER_FLAG}_{doubt}")
     layer = _composed(text, doubt) if text else None

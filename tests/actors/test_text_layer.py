@@ -298,6 +298,20 @@ def test_content_that_breaks_off_is_left_to_the_renderer(tmp_path):
     assert page.image is not None and "text_layer_broken" in page.flags and "damaged" in page.flags
 
 
+def test_more_lines_than_can_be_put_in_order_are_not_taken(tmp_path):
+    def numbers(page: pymupdf.Page) -> None:
+        page.set_mediabox((0, 0, 1600, 1600))
+        writer = pymupdf.TextWriter(page.rect)
+        for place in range(4_400):
+            writer.append((20 + 24 * (place % 64), 20 + 20 * (place // 64)), str(place % 97), fontsize=8)
+        writer.write_text(page)
+
+    started = time.perf_counter()
+    page = preferred(tmp_path, pdf(tmp_path / "a.pdf", numbers))
+    assert page.flags == ("text_layer_untrusted", "text_layer_too_much")
+    assert time.perf_counter() - started < 20
+
+
 @pytest.mark.parametrize(
     ("drawing", "times"),
     [(b"%d %d 2 2 re f", 500_000), (b"%d %d m 9 9 l S", 500_000), (b"%d %d 2 2 re", 50_000)],
