@@ -19,6 +19,7 @@ from rich.text import Text
 
 from benchmarks.quality.measure import SAMPLES, KnownFile, sample_files
 from benchmarks.quality.metrics import PageScore, score_page
+from benchmarks.quality.tables import UNCOVERED_FLAG
 from benchmarks.quality.text import known_text, plain_text
 from manifests.documents import local_path
 from manifests.local_store import LocalStore
@@ -29,6 +30,7 @@ from manifests.unit_files import list_sealed, read_rows
 
 COLUMNS = ["uri", "page", "status", "reason", "flags", "text"]
 WIDTH = 100
+MOST_CHARACTERS = 200
 Row = Mapping[str, Any]
 
 
@@ -73,8 +75,12 @@ def compare(store: Store, samples: Path = SAMPLES) -> list[Compared]:
 
 def show(compared: Sequence[Compared], console: Console) -> None:
     """Print a table of the documents and a closing line."""
-    table = Table("document", "expected, and what came", "errors", "status, flags", box=box.SIMPLE_HEAD)
-    table.columns[0].ratio, table.columns[1].ratio, table.columns[3].ratio = 5, 9, 4
+    table = Table(
+        "document", "expected, and what came", "errors", "status, flags", box=box.SIMPLE_HEAD, pad_edge=False
+    )
+    for column, width in zip(table.columns, (20, console.width - 56, 6, 18), strict=True):
+        column.width = width
+    table.columns[1].no_wrap = True
     table.columns[2].justify = "right"
     for document in compared:
         name = document.file.name.removeprefix("documents/")
@@ -106,8 +112,7 @@ def _first_words(document: Compared) -> Text:
     pages = [(known_text(known), plain_text(text)) for known, text in document.pages]
     expected, came = next((page for page in pages if any(page)), ("", ""))
     return Text("\n").join(
-        Text(text or "(nothing)", style="" if text else "dim", no_wrap=True, overflow="ellipsis")
-        for text in (expected, came)
+        Text(text[:MOST_CHARACTERS] or "(nothing)", "" if text else "dim") for text in (expected, came)
     )
 
 
@@ -126,21 +131,28 @@ def _sums(scores: Sequence[PageScore]) -> tuple[int, int]:
 
 
 def _endings(rows: Sequence[Row | None]) -> str:
-    """Statuses and flags of the pages, with how many where they differ."""
+    """Statuses of the pages, with how many where they differ, and flags."""
     statuses = Counter(row["status"] if row else "no row" for row in rows)
-    flags = Counter(flag for row in rows if row for flag in row["flags"] or ())
     single = len(statuses) == 1
     words = [status if single else f"{status} {count}" for status, count in statuses.items()]
-    return ", ".join([*words, *flags])
+    return "\n".join([", ".join(words), *sorted(_flags(rows))])
+
+
+def _flags(rows: Sequence[Row | None]) -> set[str]:
+    """Flags of the pages; a detail after a colon is left out."""
+    return {flag.partition(":")[0] for row in rows if row for flag in row["flags"] or ()}
 
 
 def _closing_line(compared: Sequence[Compared]) -> str:
-    scores = [score for document in compared for score in document.scores]
-    known, edits = _sums(scores)
-    return (
-        f"{len(compared)} documents of known text, {len(scores)} pages: "
-        f"{edits:,} edits to {known:,} characters ({edits / max(known, 1):.1%})."
-    )
+    """How many characters differ, in documents whose script the engine says it covers."""
+    covered = [document for document in compared if UNCOVERED_FLAG not in _flags(document.rows)]
+    known, edits = _sums([score for document in covered for score in document.scores])
+    pages = sum(len(document.rows) for document in compared)
+    line = f"{len(compared)} documents of known text, {pages} pages. Wrong: "
+    line += f"{edits:,} of {known:,} characters ({edits / max(known, 1):.2%})"
+    if uncovered := len(compared) - len(covered):
+        line += f", {uncovered} in an uncovered script left out"
+    return f"{line}."
 
 
 if __name__ == "__main__":

@@ -68,7 +68,8 @@ def test_each_document_shows_what_was_expected_and_what_came(tmp_path: Path, sam
     assert sum("The Ferry The captain" in line for line in lines) == 2
     for part in ("1.6%", "ok 1, blank 1", "script_not_covered", "(nothing)", "1 ch", "show through"):
         assert part in text
-    assert lines[-1].startswith("3 documents of known text, 4 pages: ")
+    closing = " ".join(text.rpartition("3 documents of known text, 4 pages. ")[2].split())
+    assert closing == "Wrong: 2 of 61 characters (3.28%), 1 in an uncovered script left out."
 
 
 def test_a_page_without_a_row_counts_as_not_read(tmp_path: Path, samples: Path) -> None:

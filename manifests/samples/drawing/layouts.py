@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise
+from itertools import accumulate, pairwise
 
 import numpy as np
 import pymupdf
@@ -19,6 +19,8 @@ A4 = (595.0, 842.0)
 A5 = (420.0, 595.0)
 MM = 72 / 25.4
 LINE_GREY = (0.35, 0.35, 0.35)
+COLUMN_HEADING = 1.25
+"""Size of headings within columns, in sizes of the text: larger words would not fit the narrowest."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +84,7 @@ def two_columns(document: pymupdf.Document, press: Press) -> KnownPage:
     article = _article(writer, choose, 20)
     if choose.random() < 0.4:
         columns = _picture_between(sheet, columns, choose)
-    done += flow(sheet, article, columns, style)[0]
+    done += flow(sheet, article, columns, replace(style, heading_scale=COLUMN_HEADING))[0]
     sheet.finish()
     return KnownPage(tuple(done))
 
@@ -96,8 +98,9 @@ def unequal_columns(document: pymupdf.Document, press: Press) -> KnownPage:
     below = replace(area, top=y + style.gap + style.size)
     gutter = choose.uniform(6, 10) * MM
     cut = below.left + (below.width - gutter) * choose.choice((0.36, 0.62))
+    inner = replace(style, heading_scale=COLUMN_HEADING, justified=False)
     for column in (replace(below, right=cut), replace(below, left=cut + gutter)):
-        done += flow(sheet, _article(writer, choose, 12), [column], replace(style, justified=False))[0]
+        done += flow(sheet, _article(writer, choose, 12), [column], inner)[0]
     sheet.finish()
     return KnownPage(tuple(done))
 
@@ -117,7 +120,8 @@ def newspaper(document: pymupdf.Document, press: Press) -> KnownPage:
             columns = _picture_between(sheet, columns, choose)
         if choose.random() < 0.5:
             _rules_between(sheet, columns)
-        done += flow(sheet, _article(writer, choose, 12), columns, style)[0]
+        inner = replace(style, heading_scale=COLUMN_HEADING)
+        done += flow(sheet, _article(writer, choose, 12), columns, inner)[0]
     sheet.finish()
     return KnownPage(tuple(done))
 
@@ -221,13 +225,14 @@ def _set_table(
 ) -> float:
     """Cells left-aligned or, for figures, right-aligned; returns the y below the table."""
     plain, bold = FAMILIES[style.family]
-    count = len(block.rows[0])
-    natural = [max(width(row[i], bold, style.size) for row in block.rows) for i in range(count)]
-    spare = (area.width - sum(natural)) / count
+    natural = [
+        max(width(cell, bold, style.size) for cell in cells) for cells in zip(*block.rows, strict=True)
+    ]
+    spare = (area.width - sum(natural)) / len(natural)
+    if spare < style.size:  # too wide for the sheet
+        return _set_table(sheet, block, area, replace(style, size=style.size - 0.5), choose, ruled)
     pad = min(spare, choose.uniform(1.6, 3.5) * style.size)
-    edges = [area.left]
-    for wide in natural:
-        edges.append(edges[-1] + wide + pad)
+    edges = list(accumulate((wide + pad for wide in natural), initial=area.left))
     high = style.size * (choose.uniform(1.7, 2.1) if ruled else choose.uniform(1.35, 1.7))
     for number, row in enumerate(block.rows):
         base = area.top + number * high + high / 2 + style.size * 0.35
