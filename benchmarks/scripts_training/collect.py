@@ -38,13 +38,15 @@ def page_texts(rng: random.Random, language: texts.Language) -> list[tuple[str, 
     return lines
 
 
-def pages(rng: random.Random, held_out: bool, count: int) -> Iterator[dict[str, Any]]:
-    """Pages in random languages: 45 % of them covered ones, and 15 % without prose."""
+def pages(
+    rng: random.Random, held_out: bool, count: int, only: list[str] | None = None
+) -> Iterator[dict[str, Any]]:
+    """Pages in random languages: 45 % of them covered ones, and 15 % without prose; or ``only`` scripts."""
     own = [x for x in texts.LANGUAGES if x.held_out == held_out or _only_one(x)]
     covered = [x for x in own if x.script == texts.COVERED]
-    scripts = sorted({x.script for x in own} - {texts.COVERED})
+    scripts = only or sorted({x.script for x in own} - {texts.COVERED})
     for number in range(count):
-        kind = rng.random()
+        kind = rng.random() if not only else 0.0
         if kind < 0.40:
             language = rng.choice(scripts)
             language = rng.choice([x for x in own if x.script == language])
@@ -73,12 +75,13 @@ def main() -> None:
     parser.add_argument("--seed", type=int, required=True)
     parser.add_argument("--lines", type=int, default=200)
     parser.add_argument("--held-out", action="store_true")
+    parser.add_argument("--only", nargs="*", help="scripts, instead of all")
     parser.add_argument("--out", type=Path, required=True)
     options = parser.parse_args()
     read = RapidOCR(params=PARAMS)._load_rec_model()
     rng = random.Random(options.seed)
     with options.out.open("w", encoding="utf-8") as out:
-        for page in pages(rng, options.held_out, options.lines // LINES):
+        for page in pages(rng, options.held_out, options.lines // LINES, options.only):
             images = [draw.draw(rng, t, page["style"]) if t else draw.picture(rng) for t, _ in page["lines"]]
             result = read(TextRecInput(img=images))
             rows = zip(page["lines"], images, result.txts, result.scores, strict=True)

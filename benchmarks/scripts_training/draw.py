@@ -101,7 +101,7 @@ def draw(rng: random.Random, text: str, style: Style) -> np.ndarray[Any, Any]:
 def picture(rng: random.Random) -> np.ndarray[Any, Any]:
     """What a detector may take for a line of text and is none: parts of photos and drawings."""
     height = rng.randint(14, 60)
-    width = round(height * rng.choice([1, 1.5, 2, 3, 5, 8, 12]) * rng.uniform(0.8, 1.2))
+    width = round(height * rng.choice([1, 1, 1.5, 2, 2, 3, 5]) * rng.uniform(0.8, 1.2))
     image = Image.new("L", (width, height), rng.choice([255, 230, 128]))
     drawing = ImageDraw.Draw(image)
     kind = rng.choice(["texture", "strokes", "rules", "bars"])

@@ -37,7 +37,7 @@ LANGUAGES = [
         "en de it nl hu is da nb lt sk ca id fil sh cldr:et cldr:sq cldr:cy cldr:eu cldr:mt cldr:gd",
     ),
     *_many(COVERED, "zh ja", spaced=False),
-    *_many("Greek", "el cldr:el"),
+    *_many("Greek", "el cldr:el", "el cldr:el"),
     *_many("Cyrillic", "ru bg cldr:kk cldr:ru", "uk mk cldr:be cldr:sr cldr:mn"),
     *_many("Arabic", "ar ur", "fa cldr:ps"),
     *_many("Hebrew", "he", "cldr:he cldr:yi"),
@@ -58,7 +58,7 @@ LANGUAGES = [
     *_many("Lao", "cldr:lo", spaced=False),
     *_many("Khmer", "cldr:km", spaced=False),
     *_many("Myanmar", "cldr:my", spaced=False),
-    *_many("Vietnamese", "vi", "cldr:vi"),
+    *_many("Vietnamese", "vi", "vi"),
 ]
 
 
