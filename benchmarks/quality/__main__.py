@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import yaml
-from pydantic import JsonValue
 from rich.console import Console
 
+from actors.engines.base import EngineConfig
 from benchmarks.quality import tables
 from benchmarks.quality.measure import ClassScore, fresh_files, measure, sample_files
 from benchmarks.quality.readers import BARE, BareTesseract, EngineReader, Reader, installed_languages
@@ -59,13 +59,16 @@ def _parser() -> argparse.ArgumentParser:
 def _readers(options: argparse.Namespace) -> list[Reader]:
     """Our engine and, where it is installed, Tesseract beside it."""
     kinds = options.engine or ["rapidocr", *([BARE] if installed_languages() else [])]
-    arguments = _engine_args(options.set)
-    return [BareTesseract() if kind == BARE else EngineReader(kind, arguments) for kind in kinds]
+    return [
+        BareTesseract() if kind == BARE else EngineReader(_engine_config(kind, options.set)) for kind in kinds
+    ]
 
 
-def _engine_args(pairs: Sequence[str]) -> dict[str, JsonValue]:
-    split = (pair.partition("=") for pair in pairs)
-    return {name: yaml.safe_load(value) for name, _, value in split}
+def _engine_config(kind: str, pairs: Sequence[str]) -> EngineConfig:
+    """``lang=ell`` sets a field of the configuration, any other name an argument of the engine."""
+    settings = {name: yaml.safe_load(value) for name, _, value in (pair.partition("=") for pair in pairs)}
+    known = {name: settings.pop(name) for name in tuple(settings) if name in EngineConfig.model_fields}
+    return EngineConfig(**{"engine_args": settings, **known, "kind": kind})
 
 
 def _to_json(score: ClassScore) -> dict[str, object]:

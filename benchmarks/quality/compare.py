@@ -17,9 +17,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from actors.engines.base import SCRIPT_FLAG
 from benchmarks.quality.measure import SAMPLES, KnownFile, sample_files
 from benchmarks.quality.metrics import PageScore, score_page
-from benchmarks.quality.tables import UNCOVERED_FLAG
 from benchmarks.quality.text import known_text, plain_text
 from manifests.documents import local_path
 from manifests.local_store import LocalStore
@@ -145,7 +145,7 @@ def _flags(rows: Sequence[Row | None]) -> set[str]:
 
 def _closing_line(compared: Sequence[Compared]) -> str:
     """How many characters differ, in documents whose script the engine says it covers."""
-    covered = [document for document in compared if UNCOVERED_FLAG not in _flags(document.rows)]
+    covered = [document for document in compared if SCRIPT_FLAG not in _flags(document.rows)]
     known, edits = _sums([score for document in covered for score in document.scores])
     pages = sum(len(document.rows) for document in compared)
     line = f"{len(compared)} documents of known text, {pages} pages. Wrong: "

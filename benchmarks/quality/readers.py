@@ -8,16 +8,15 @@ import os
 import shutil
 import subprocess
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Protocol
 
 from PIL import Image
-from pydantic import JsonValue
 
-from actors.engines.base import EngineConfig, Request
+from actors.engines.base import SCRIPT_FLAG, EngineConfig, Request
 from actors.engines.load import load_engine
 from actors.render.config import RenderConfig
 from actors.render.renderer import Renderer
@@ -54,9 +53,9 @@ class Reader(Protocol):
 class EngineReader:
     """An engine of ours, fed as the pipeline feeds it: blank pages never reach it."""
 
-    def __init__(self, kind: str, engine_args: Mapping[str, JsonValue]) -> None:
-        self.name = kind
-        self._engine = load_engine(EngineConfig(kind=kind, engine_args=engine_args))
+    def __init__(self, config: EngineConfig) -> None:
+        self.name = f"{config.kind} {config.lang}".strip()
+        self._engine = load_engine(config)
         self._loop = asyncio.new_event_loop()
 
     def read(self, path: Path, language: str) -> list[PageText]:
@@ -73,7 +72,10 @@ class EngineReader:
         except EngineError as error:
             return PageText("", Status.FAILED, (str(error),), time.perf_counter() - started)
         seconds = time.perf_counter() - started
-        return PageText(completion.text, Status.OK, page.flags + completion.flags, seconds)
+        flags = page.flags + completion.flags
+        if completion.uncovered_script is None:
+            return PageText(completion.text, Status.OK, flags, seconds)
+        return PageText(completion.text, Status.FALLBACK, (*flags, SCRIPT_FLAG), seconds)
 
 
 class BareTesseract:

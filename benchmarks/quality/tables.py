@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from actors.engines.base import SCRIPT_FLAG
 from benchmarks.quality.measure import ClassScore
 from benchmarks.quality.readers import BARE
 
@@ -23,7 +24,6 @@ TARGETS: Mapping[str, float] = {
 """Character error rates an engine of ours must not exceed."""
 EMPTY = ("blank", "show_through")
 OTHER_SCRIPTS = ("greek", "cyrillic")
-UNCOVERED_FLAG = "script_not_covered"
 HEAD = ("class", "read by", "pages", "CER", "WER", "order", "cells", "s/page", "target", "")
 
 
@@ -73,7 +73,7 @@ def judged(score: ClassScore, bare: ClassScore | None) -> tuple[str, bool | None
     if score.page_class in EMPTY:
         return "0 ch", score.read_from_nothing == 0
     rate = score.character_error_rate or 0.0
-    if score.page_class in OTHER_SCRIPTS and score.flags[UNCOVERED_FLAG] == score.pages:
+    if score.page_class in OTHER_SCRIPTS and score.flags[SCRIPT_FLAG] == score.pages:
         return "read or flagged", True
     limit = TARGETS.get(score.page_class)
     targets, met = ([f"<= {limit:.0%}"], [rate <= limit]) if limit is not None else ([], [])

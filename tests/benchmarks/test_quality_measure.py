@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from actors.engines.base import EngineConfig
 from benchmarks.quality import tables
 from benchmarks.quality.measure import KnownFile, drawn_files, fresh_files, measure
 from benchmarks.quality.readers import BARE, BareTesseract, EngineReader, PageText, installed_languages
@@ -70,7 +71,7 @@ def test_the_same_seed_gives_the_same_files_and_leaves_none_behind() -> None:
 
 
 def test_an_engine_is_fed_as_the_pipeline_feeds_it(tmp_path: Path) -> None:
-    reader = EngineReader("scripted", {})
+    reader = EngineReader(EngineConfig(kind="scripted"))
     for page_class, status in (("blank", Status.BLANK), ("page_number", Status.OK)):
         drawn = draw(Order(page_class, "1", A5, 100))
         path = tmp_path / f"{page_class}{drawn.suffix}"
