@@ -43,7 +43,8 @@ class ResultRow:
     ``raw_text`` is the model's own answer where postprocessing changed it, else ``""``.
     ``width`` and ``height`` are pixels of the rendered page, ``rotation`` degrees clockwise that
     were applied to bring it upright; size and boxes are those of the upright page. Confidences are
-    0 to 1, the mean over the page's characters and that of its worst line, None where an engine has none. ``*_s`` are seconds. ``finished_at`` is UTC.
+    0 to 1, the mean over the page's characters and that of its worst line, None where an engine has
+    none. ``*_s`` are seconds. ``finished_at`` is UTC.
     ``metadata`` is the manifest's unknown columns as a JSON object.
     """
 

@@ -16,6 +16,7 @@ import numpy as np
 import rapidocr
 
 from actors.engines.base import Completion, EngineInfo, Image, Request
+from actors.engines.merged import cut_at_gutters
 from actors.engines.reading import completion_of
 from actors.engines.rules import find_rules
 from actors.engines.scripts import judge_scripts
@@ -105,7 +106,7 @@ class RapidOcrEngine:
 
     def _straightened(self, image: Image, rotation: int, quads: list[Quad]) -> tuple[Upright, list[Quad]]:
         page = straighten(image, rotation, skew_of(quads))
-        return page, self._detected(page.image) if page.skew else quads
+        return page, cut_at_gutters(page.image, self._detected(page.image) if page.skew else quads)
 
     def _detected(self, image: Image) -> list[Quad]:
         """Corners of the lines, in pixels of the image."""
