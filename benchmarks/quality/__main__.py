@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import yaml
@@ -13,7 +13,7 @@ from rich.console import Console
 
 from actors.engines.base import EngineConfig
 from benchmarks.quality import tables
-from benchmarks.quality.measure import ClassScore, fresh_files, measure, sample_files
+from benchmarks.quality.measure import ClassScore, KnownFile, fresh_files, measure, sample_files
 from benchmarks.quality.readers import BARE, BareTesseract, EngineReader, Reader, installed_languages
 from manifests.samples.drawing.classes import CLASSES
 
@@ -29,18 +29,26 @@ def main() -> None:
     readers = _readers(options)
     if options.samples:
         what, command = "the committed samples", "--samples"
-        scores = measure(readers, sample_files())
+        scores = measure(readers, _announced(sample_files()))
     else:
         what = f"{options.pages_per_class} fresh pages per class, seed {options.seed}"
         command = f"--seed {options.seed} --pages-per-class {options.pages_per_class}"
         with fresh_files(options.seed, options.pages_per_class, options.classes or CLASSES) as files:
-            scores = measure(readers, files)
+            scores = measure(readers, _announced(files))
     console.print(f"quality: {what}; took {time.monotonic() - started:.0f} s", highlight=False)
     tables.show(scores, console)
     if options.json:
         options.json.write_text(json.dumps([_to_json(score) for score in scores], indent=2))
     if options.write_docs:
         DOCS.write_text(_document(scores, what, command), encoding="utf-8")
+
+
+def _announced(files: Iterable[KnownFile]) -> Iterator[KnownFile]:
+    """Say on standard error which file is read now: a run takes minutes."""
+    console = Console(stderr=True)
+    for file in files:
+        console.print(file.name, style="dim", highlight=False)
+        yield file
 
 
 def _parser() -> argparse.ArgumentParser:
