@@ -21,6 +21,8 @@ MIN_SKEW = 0.25
 """Below this a line of a whole page's width climbs by less than a quarter of its height."""
 PROFILE_WIDTH = 700
 SHARPER = 1.1
+CORNER_PIXELS = 2.0
+"""How far off a detected corner may be; a slope of less over the longest line is none."""
 LONG_LINE = 4.0
 """Width over height from which on a box tells a direction; shorter ones are words and numbers."""
 
@@ -61,20 +63,22 @@ def straighten(image: Image, rotation: int, skew: float) -> Upright:
 
 def skew_of(quads: Sequence[Quad]) -> float:
     """Degrees clockwise that make the lines level: the weighted median slope of the long ones."""
-    slopes, weights = [], []
+    slopes, lengths = [], []
     for quad in quads:
         width, height = sides(quad)
         if width < LONG_LINE * height:
             continue
         (x1, y1), (x2, y2) = (quad[0] + quad[3]) / 2, (quad[1] + quad[2]) / 2
         slopes.append(math.degrees(math.atan2(y2 - y1, x2 - x1)))
-        weights.append(width)
+        lengths.append(width)
     if not slopes:
         return 0.0
+    weights = np.square(lengths)  # a corner is a whole pixel: long lines tell the angle best
     order = np.argsort(slopes)
-    below = np.cumsum(np.array(weights)[order])
+    below = np.cumsum(weights[order])
     slope = slopes[order[int(np.searchsorted(below, below[-1] / 2))]]
-    return -slope if abs(slope) <= MAX_SKEW else 0.0
+    certain = math.degrees(math.atan(CORNER_PIXELS / max(lengths)))
+    return -slope if certain <= abs(slope) <= MAX_SKEW else 0.0
 
 
 def skew_by_profile(image: Image) -> float:

@@ -18,6 +18,10 @@ PARAGRAPH_GAP = 1.4
 """Distance of two baselines, in the column's own leading, from which on a paragraph begins."""
 INDENT_EM = 0.7
 RIGHT_SLACK_EM = 0.8
+STRETCHED = 0.8
+"""Width of a row per character, in its box's height; running text takes 0.3 to 0.5."""
+VERSE_SHARE, CAPITAL_SHARE = 0.5, 0.7
+MIN_VERSE_ROWS = 4
 
 _MARKER = re.compile(r"(?:[•·‣▪●○◦■□–*-]\s+|[•●▪■]|\(?(?:\d{1,2}|[a-zA-Z]|[ivx]{1,4})[.)]\s+)(?=\S)")
 _BULLET = re.compile(r"[•·‣▪●○◦■□–*-]\s*")
@@ -46,6 +50,11 @@ class Row:
     def indent(self) -> float:
         return self.box[0]
 
+    @property
+    def is_stretched(self) -> bool:
+        """Whether white or dots part the row's text, as in a table of contents: it stands by itself."""
+        return self.box[2] - self.box[0] > STRETCHED * len(self.text) * (self.box[3] - self.box[1])
+
 
 @dataclass(frozen=True, slots=True)
 class Column:
@@ -56,6 +65,7 @@ class Column:
     leading: float
     size: float
     hanging: bool
+    verse: bool = False
 
     @classmethod
     def of(cls, rows: Sequence[Row]) -> Column:
@@ -68,7 +78,17 @@ class Column:
         close = sorted(step for step in steps if 0 < step < 2.6 * em)
         leading = close[len(close) // 3] if close else 1.3 * em
         indented = sum(row.box[0] > left + INDENT_EM * em for row in plain)
-        return cls(left, right, leading, em, indented > 0.5 * len(plain))
+        column = cls(left, right, leading, em, indented > 0.5 * len(plain))
+        return replace(column, verse=_is_verse(plain, column))
+
+
+def _is_verse(rows: Sequence[Row], column: Column) -> bool:
+    """Whether lines end where their author ended them, as in poems, addresses and short entries."""
+    if len(rows) < MIN_VERSE_ROWS or any(_MARKER.match(row.text) for row in rows):
+        return False
+    ended = sum(_ended(above, row, column) for above, row in pairwise(rows))
+    capitals = sum(not row.text[:1].islower() for row in rows)
+    return ended >= VERSE_SHARE * (len(rows) - 1) and capitals >= CAPITAL_SHARE * len(rows)
 
 
 def blocks_of(lines: Sequence[TextLine], body: float) -> list[Block]:
@@ -138,10 +158,12 @@ def _begins(row: Row, above: Row, group: Sequence[Row], column: Column, body: fl
         return step > 2.2 * row.size
     if step > PARAGRAPH_GAP * column.leading or step <= 0:
         return True
+    if column.verse or row.is_stretched or above.is_stretched:
+        return True
     if _MARKER.match(row.text) and (_ended(above, row, column) or _MARKER.match(group[0].text)):
         return True
     if _MARKER.match(group[0].text) and row.indent > group[0].indent + 0.3 * column.size:
-        return False
+        return _ended(above, row, column)
     indented = row.indent - column.left > INDENT_EM * column.size
     if column.hanging:
         return not indented

@@ -18,6 +18,8 @@ TOLERATED_CROSSINGS = 0.12
 PROSE_FILL = 0.75
 CELL_CHARACTERS = 20
 """Columns of text fill their width with longer lines than this; cells do not."""
+SHORT_CELL = 12
+"""No column of text is so narrow."""
 ALIGNED_EM = 0.3
 WHOLE_ROWS = 0.6
 Split = tuple[list[TextLine], "Table", list[TextLine]]
@@ -122,7 +124,7 @@ def reads_like_a_table(rows: Sequence[Sequence[TextLine]], columns: Sequence[tup
         numbers = sum(_is_number(line.text) for line in cells[1:]) >= 0.5 * max(1, len(cells) - 1)
         lengths = median(len(line.text) for line in cells)
         fill = sum(line.box[2] - line.box[0] for line in cells) / len(cells) / max(x2 - x1, 1e-3)
-        if numbers or (lengths < CELL_CHARACTERS and fill < PROSE_FILL):
+        if numbers or lengths < SHORT_CELL or (lengths < CELL_CHARACTERS and fill < PROSE_FILL):
             return True
     return False
 

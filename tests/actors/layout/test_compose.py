@@ -116,15 +116,15 @@ def test_arabic_columns_are_read_from_the_right():
 
 
 def test_paragraphs_end_at_short_lines_gaps_and_indents():
-    short = [line("one two three four five six", 50, 80, 300), line("seven.", 50, 94, 80)]
+    short = [line("one two three four five six", 50, 80, 200), line("seven.", 50, 94, 80)]
     after = [
-        line("Eight nine ten eleven twelve", 50, 108, 300),
-        line("thirteen fourteen fifteen.", 50, 122, 300),
+        line("Eight nine ten eleven twelve", 50, 108, 200),
+        line("thirteen fourteen fifteen.", 50, 122, 200),
     ]
-    gap = [line("Sixteen seventeen eighteen.", 50, 150, 300)]
+    gap = [line("Sixteen seventeen eighteen.", 50, 150, 200)]
     indented = [
-        line("Nineteen twenty, and so on.", 65, 164, 300),
-        line("until the end of the page", 50, 178, 300),
+        line("Nineteen twenty, and so on.", 65, 164, 200),
+        line("until the end of the page", 50, 178, 200),
     ]
     assert composed(short + after + gap + indented).text.split("\n\n") == [
         "one two three four five six seven.",
@@ -151,6 +151,42 @@ def test_list_items_keep_their_markers_and_join_their_lines():
 def test_a_lone_page_number_is_kept_and_labelled():
     page = composed([line("- 17 -", 280, 760, 320)])
     assert (page.text, page.regions[0].label) == ("- 17 -", "page_number")
+
+
+def test_verse_and_contents_keep_their_lines():
+    poem = [
+        "The lamp is lit upon the hill,",
+        "The boats come home,",
+        "And every window holds a light",
+        "Against the night.",
+    ]
+    lines = [
+        line(text, 50 + 10 * (place % 2), 80 + LEADING * place, 60 + 5 * len(text))
+        for place, text in enumerate(poem)
+    ]
+    assert composed(lines).text == "\n".join(poem)
+    contents = [("Introduction", "1"), ("The harbour", "14"), ("Boats and owners", "37")]
+    lines = [
+        line(f"{title} {page}", 50, 80 + LEADING * place, 550) for place, (title, page) in enumerate(contents)
+    ]
+    assert composed(lines).text == "Introduction 1\nThe harbour 14\nBoats and owners 37"
+
+
+def test_names_beside_what_they_stand_for_are_a_table():
+    fields = [
+        ("Name:", "Edith Marlowe", "Date:", "3 October"),
+        ("Boat:", "Margaret", "Length:", "42 feet"),
+        ("Home:", "Whitmoor", "Mast:", "two"),
+    ]
+    lines = [
+        line(text, x, 80 + 18 * row, x + 5 * len(text))
+        for row, texts in enumerate(fields)
+        for x, text in zip((50, 120, 300, 380), texts, strict=True)
+    ]
+    assert (
+        composed([*lines, *column("P", 50, 180, 500, 4)]).text.splitlines()[0]
+        == "| Name: | Edith Marlowe | Date: | 3 October |"
+    )
 
 
 TABLE = (
