@@ -112,4 +112,5 @@ def _joined(text: str) -> str:
 
 
 def _normal(text: str) -> str:
-    return " ".join(unicodedata.normalize("NFKC", text.translate(SAME)).split())
+    plain = unicodedata.normalize("NFKC", text.translate(SAME)).replace("--", "-")
+    return " ".join(plain.split())

@@ -67,6 +67,7 @@ def test_a_piece_is_found_in_spite_of_misread_characters_and_at_every_place() ->
         ("from Saint-\nÉtienne", "from Saint-Étienne"),
         ("“so” – he said …", '"so" - he said ...'),
         (r"5 \* 3", "5 * 3"),
+        ("a pause -- and on", "a pause - and on"),
         ("| a | b |\n|---|---|\n| 1 | 2 |", "a b 1 2"),
         ("", ""),
     ],
