@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 
@@ -60,6 +61,13 @@ LANGUAGES_OF: Mapping[str, tuple[str, ...]] = MappingProxyType(
 """Scripts as Tesseract's own detection and Unicode name them, the likeliest language first. What is
 not listed is written in Latin letters. Vietnamese is: its letters are the ones that engines lack."""
 
+_GREEK_EXTENDED = "\u1f00", "\u1fff"
+_ACUTE = "\u0301"
+_POLYTONIC = str.maketrans(
+    {"\u0300": _ACUTE, "\u0342": _ACUTE, "\u0313": None, "\u0314": None, "\u0345": None}
+)
+"""Grave and circumflex become the acute; breathings and the iota below go."""
+
 _SYNONYMS = {"Korean": "Hangul", "Katakana": "Japanese", "Hiragana": "Japanese", "HanS": "Han", "HanT": "Han"}
 
 
@@ -96,6 +104,17 @@ def package_for(script: str) -> str:
     """The package that most likely helps with a script, or the one with all languages."""
     codes = LANGUAGES_OF.get(_SYNONYMS.get(script, script), ())
     return debian_package(codes[0]) if codes else "tesseract-ocr-all"
+
+
+def with_one_accent(text: str) -> str:
+    """Greek as it is written since 1982: one accent, no breathings. Tesseract's data mixes both."""
+    return "".join(_modern(letter) for letter in unicodedata.normalize("NFC", text))
+
+
+def _modern(letter: str) -> str:
+    if not _GREEK_EXTENDED[0] <= letter <= _GREEK_EXTENDED[1]:
+        return letter
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFD", letter).translate(_POLYTONIC))
 
 
 def script_warnings(flags: Mapping[str, int]) -> list[str]:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from PIL import Image as PillowImage
 
 from actors.engines.base import Completion, EngineInfo, Image, Request
-from actors.engines.languages import debian_package, languages_for
+from actors.engines.languages import debian_package, languages_for, with_one_accent
 from actors.engines.reading import completion_of
 from actors.engines.rules import find_rules
 from actors.engines.sizes import with_sizes
@@ -34,6 +34,7 @@ CUT_EM = 1.0
 WORD_LEVEL = "5"
 MIN_ORIENTATION_CONFIDENCE = 1.0
 """Tesseract's own measure; upright pages of plain text have 5 to 30, guesses less than 1."""
+MODERN_GREEK, ANCIENT_GREEK = "ell", "grc"
 TSV = ["-c", "tessedit_create_tsv=1"]
 
 
@@ -136,6 +137,8 @@ def _detect(image: Image) -> Detected | None:
 def _read_lines(image: Image, languages: Sequence[str]) -> list[TextLine]:
     arguments = ["-", "-", "--psm", "3", *(["-l", "+".join(languages)] if languages else []), *TSV]
     table = _run(arguments, _pnm(image), PAGE_TIMEOUT_S).decode("utf-8", "replace")
+    if MODERN_GREEK in languages and ANCIENT_GREEK not in languages:
+        table = with_one_accent(table)
     return list(_lines(csv.DictReader(io.StringIO(table), delimiter="\t", quoting=csv.QUOTE_NONE)))
 
 

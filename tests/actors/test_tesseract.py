@@ -17,6 +17,7 @@ from actors.engines.languages import (
     package_for,
     script_of,
     script_warnings,
+    with_one_accent,
 )
 from actors.engines.load import load_engine
 from manifests.errors import ConfigError
@@ -105,6 +106,10 @@ def test_languages_and_scripts():
         True,
     ]
     assert (debian_package("chi_sim"), package_for("Greek")) == ("tesseract-ocr-chi-sim", "tesseract-ocr-ell")
+
+
+def test_polytonic_greek_becomes_monotonic_and_other_letters_stay():
+    assert with_one_accent("ὰλλὰ ἡ νῆσος τὸ très à") == "άλλά η νήσος τό très à"
 
 
 def test_pages_that_could_not_be_read_are_told_with_what_would_help():
