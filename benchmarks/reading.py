@@ -5,19 +5,23 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import ExitStack
 from multiprocessing import get_context
 from pathlib import Path
 from statistics import median
 from typing import Any, Self
+from unittest.mock import patch
 
 import numpy as np
 
+from actors.engines import rapidocr
 from actors.engines.base import Engine, EngineConfig, Request
 from actors.engines.load import load_engine
 from actors.render.config import RenderConfig
 from actors.render.pdf import PdfPages
+from actors.render.raster import RgbArray
 from benchmarks.corpus import cache_folder
 from benchmarks.processes import cpu_seconds
 from benchmarks.report import Report
@@ -27,6 +31,9 @@ from manifests.samples.drawing.classes import Order, draw
 
 PAGES = 60
 TARGET = 0.92
+LAYOUT_PAGES = 8
+MAX_LAYOUT = 0.05
+LAYOUT_PARTS = ("completion_of", "with_sizes", "find_rules", "cut_at_gutters")
 A5 = (420.0, 595.0)
 """Small pages keep ten runs within minutes; larger ones cost the pipeline less per second of reading."""
 ENGINE = EngineConfig(kind="rapidocr")
@@ -73,6 +80,8 @@ def run(pairs: int, scale: float) -> Report:
     value = f"{median(ratios):.3f} ({min(ratios):.3f}-{max(ratios):.3f})"
     report.add("ratio", value, f">= {TARGET}", median(ratios) >= TARGET)
     report.add("ratio of CPU seconds", f"{median(one['cpu_ratio'] for one in runs):.3f}")
+    share = _layout_share(documents[:LAYOUT_PAGES])
+    report.add("layout's share of reading", f"{share:.2%}", f"<= {MAX_LAYOUT:.0%}", share <= MAX_LAYOUT)
     return report
 
 
@@ -107,12 +116,42 @@ def _documents(count: int) -> list[Path]:
     return paths
 
 
+def _image(document: Path) -> RgbArray:
+    pages = PdfPages(document, RenderConfig())
+    image = pages.render(1).image
+    pages.close()
+    return image
+
+
 def _rendered(document: Path, folder: Path) -> Path:
     path = folder / f"{document.stem}.npy"
-    pages = PdfPages(document, RenderConfig())
-    np.save(path, pages.render(1).image)
-    pages.close()
+    np.save(path, _image(document))
     return path
+
+
+def _layout_share(documents: Sequence[Path]) -> float:
+    """Seconds of what turns lines into a page (rules, order, Markdown), over seconds of reading."""
+    spent = 0.0
+
+    def timed(function: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*args: Any) -> Any:
+            nonlocal spent
+            started = time.perf_counter()
+            result = function(*args)
+            spent += time.perf_counter() - started
+            return result
+
+        return call
+
+    engine = load_engine(ENGINE)
+    asyncio.run(engine.read(Request("", 1, [_image(documents[0])])))  # models load when first used
+    with ExitStack() as patches:
+        for name in LAYOUT_PARTS:
+            patches.enter_context(patch.object(rapidocr, name, timed(getattr(rapidocr, name))))
+        started = time.perf_counter()
+        for document in documents:
+            asyncio.run(engine.read(Request("", 1, [_image(document)])))
+        return spent / (time.perf_counter() - started)
 
 
 _engine: Engine | None = None

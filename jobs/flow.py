@@ -27,6 +27,7 @@ from manifests.claims import Claims, Owner
 from manifests.errors import InputError, OutputRefused, PagefleetError
 from manifests.fleet import Fleet
 from manifests.inputs import InputSet, expand_inputs
+from manifests.local_store import LocalStore
 from manifests.rows import Status
 from manifests.store import Store
 from manifests.survey import survey
@@ -100,6 +101,8 @@ class _Run:
         self._say = say
         self._run_id = f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{uuid4().hex[:6]}"
         self._started = time.monotonic()
+        if isinstance(store, LocalStore):
+            store.sweep()
 
     def carry_out(self, make_plan: Callable[[], Plan], inputs: InputSet | None) -> Outcome:
         with _stop_signals() as stop_asked:
