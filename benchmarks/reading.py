@@ -34,7 +34,7 @@ TARGET = 0.92
 LAYOUT_PAGES = 8
 MAX_LAYOUT = 0.05
 LAYOUT_PARTS = ("completion_of", "with_sizes", "find_rules", "cut_at_gutters")
-A5 = (420.0, 595.0)
+A6 = (298.0, 420.0)
 """Small pages keep ten runs within minutes; larger ones cost the pipeline less per second of reading."""
 ENGINE = EngineConfig(kind="rapidocr")
 
@@ -106,12 +106,12 @@ def _pair(
 
 def _documents(count: int) -> list[Path]:
     """One-page PDFs of scans with known text, made once and kept."""
-    folder = cache_folder() / f"reading-{count}"
+    folder = cache_folder() / f"reading-a6-{count}"
     folder.mkdir(parents=True, exist_ok=True)
     paths = [folder / f"{number:03d}.pdf" for number in range(count)]
     for number, path in enumerate(paths):
         if not path.exists():
-            order = Order("clean_scan", f"reading-{number}", size=A5, dpi=150, language="en", suffix=".pdf")
+            order = Order("clean_scan", f"reading-{number}", size=A6, dpi=150, language="en", suffix=".pdf")
             path.write_bytes(draw(order).data)
     return paths
 
