@@ -7,7 +7,6 @@ import shutil
 
 import numpy as np
 import pytest
-from rapidfuzz.distance import Levenshtein
 
 from actors.engines.base import Completion, EngineConfig, Request
 from actors.engines.languages import (
@@ -20,6 +19,7 @@ from actors.engines.languages import (
     with_one_accent,
 )
 from actors.engines.load import load_engine
+from benchmarks.quality.distance import edit_distance
 from manifests.errors import ConfigError
 from tests.actors.typeset import GREEK, LETTER, typeset, words
 
@@ -50,7 +50,7 @@ def test_tesseract_reads_a_page_in_order_with_confidences_and_regions():
 def test_accented_greek_is_read_by_tesseract(config):
     answer = read(load_engine(EngineConfig(**config)), typeset(GREEK, dpi=150))
     known = " ".join(GREEK)
-    assert Levenshtein.distance(" ".join(words(answer.text)), known) <= 0.03 * len(known)
+    assert edit_distance(" ".join(words(answer.text)), known) <= 0.03 * len(known)
     assert answer.uncovered_script is None
 
 
