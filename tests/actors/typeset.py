@@ -24,9 +24,9 @@ GREEK = (
 
 
 def typeset(lines: Sequence[str], size: float = 12.0, dpi: int = 110, font: str = "helv") -> np.ndarray:
-    """Lines of text on a white page, as RGB pixels."""
+    """Lines of text on a white page, as RGB pixels. A square one: flat ones are enlarged and take longer."""
     document = pymupdf.open()
-    page = document.new_page(width=420, height=80 + 1.6 * size * len(lines))
+    page = document.new_page(width=420, height=max(420, 80 + 1.6 * size * len(lines)))
     writer = pymupdf.TextWriter(page.rect)
     for place, line in enumerate(lines):
         writer.append((40, 50 + 1.6 * size * place), line, font=pymupdf.Font(font), fontsize=size)

@@ -71,9 +71,13 @@ def test_a_full_row_comes_back_from_parquet_as_it_was():
     ]
 
 
-def test_a_bare_row_has_no_null_but_its_time():
+def test_a_bare_row_has_no_null_but_its_time_and_confidences():
     (found,) = through_parquet(ResultRow("a", "/a", 1, Status.OK))
-    assert [name for name, value in found.items() if value is None] == ["finished_at"]
+    assert [name for name, value in found.items() if value is None] == [
+        "mean_confidence",
+        "worst_confidence",
+        "finished_at",
+    ]
 
 
 def test_many_rows_keep_their_order_and_no_rows_are_a_batch_too():
