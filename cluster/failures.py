@@ -16,9 +16,11 @@ MEMORY_WORDS = ("memory monitor", "running low on memory")
 
 
 def own_error(error: BaseException) -> PagefleetError | None:
-    """The error of ours that a worker raised and Ray wrapped, if it is one."""
-    cause = getattr(error, "cause", None)
-    for candidate in (error, cause):
+    """The error of ours that a worker raised and Ray wrapped, if it is one.
+
+    Ray's wrapper is an instance of the cause's class too, but its text is another: a traceback.
+    """
+    for candidate in (getattr(error, "cause", None), error):
         if isinstance(candidate, PagefleetError):
             return candidate
     return None
