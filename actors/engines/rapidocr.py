@@ -50,8 +50,11 @@ SURE = 0.9
 CLEARLY = 0.05
 FAINT = 70
 """Grey levels from paper to ink under which a line may shine through from the other side."""
+CERTAIN = 0.97
 LEGIBLE = 0.75
 """Confidence under which a faint line is not text."""
+BARELY_VISIBLE, BARELY_LEGIBLE = 30, 0.92
+"""The same for lines that are hardly there: what shines through has 10 to 45 grey levels, pencil 50."""
 MIN_SCORE = 0.5
 """The library's own: lines read with less confidence are not text."""
 BOX_MARGIN = 0.4
@@ -100,20 +103,26 @@ class RapidOcrEngine:
             if text.strip() and score >= MIN_SCORE
         ]
         shapes = [width / max(height, 1.0) for place in printed for width, height in [sides(quads[place])]]
+        if not printed:
+            return Completion("")
         verdict = judge_scripts([known[place] for place in printed], shapes)
         completion = completion_of(page, with_sizes(lines, BOX_MARGIN), find_rules(page.image))
         return completion if verdict.covered else replace(completion, uncovered_script=verdict.script)
 
     def _shining_through(self, crops: Sequence[Image], readings: Mapping[int, Reading]) -> set[int]:
         """Indexes of faint lines that read better in a mirror, or not at all: the other side's."""
-        doubtful = [place for place, (text, score) in readings.items() if score < SURE or not text.strip()]
-        faint = [place for place in doubtful if _contrast(crops[place]) < FAINT]
+        contrasts = {place: _contrast(crops[place]) for place in readings}
+        faint = [place for place, contrast in contrasts.items() if contrast < FAINT]
+        faint = [place for place in faint if readings[place][1] < CERTAIN or not readings[place][0].strip()]
         mirrored = self._recognised([np.ascontiguousarray(crops[place][:, ::-1]) for place in faint])
-        return {
-            place
-            for place, (_, score) in zip(faint, mirrored, strict=True)
-            if score > readings[place][1] or readings[place][1] < LEGIBLE or not readings[place][0].strip()
-        }
+        upended = self._recognised([np.ascontiguousarray(crops[place][::-1]) for place in faint])
+        through = set()
+        for place, *others in zip(faint, mirrored, upended, strict=True):
+            text, score = readings[place]
+            least = BARELY_LEGIBLE if contrasts[place] < BARELY_VISIBLE else LEGIBLE
+            if not text.strip() or score < max(least, *(other for _, other in others)):
+                through.add(place)
+        return through
 
     def _upright(self, image: Image) -> tuple[Upright, list[Quad], dict[int, Reading]]:
         """The page upright and straight, its lines, and those that were read on the way, by index."""

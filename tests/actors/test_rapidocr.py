@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import threading
 
 import cv2
@@ -76,13 +77,35 @@ def test_a_skewed_page_is_straightened_and_its_boxes_lie_on_the_page_as_it_came(
     straight = upright.regions[0].box
     x1, y1, x2, y2 = answer.regions[0].box
     assert y1 < straight[1] - 15 and y2 > straight[3] + 15  # the hull of a slanted block is taller
-    assert (x1 + x2) / 2 == pytest.approx((straight[0] + straight[2]) / 2, abs=12)
+    moved = math.sin(math.radians(clockwise)) * (999 / 2 - (straight[1] + straight[3]) / 2)
+    assert (x1 + x2) / 2 == pytest.approx((straight[0] + straight[2]) / 2 + moved, abs=12)
 
 
 def test_an_empty_page_has_no_text(rapid):
     answer = read(rapid, np.full((100, 100, 3), 255, np.uint8))
     assert (answer.text, answer.regions, answer.finish_reason) == ("", (), "stop")
     assert (answer.mean_confidence, answer.worst_confidence) == (None, None)
+
+
+def faded(image: np.ndarray, share: float) -> np.ndarray:
+    return (255 - share * (255.0 - image)).astype(np.uint8)
+
+
+@pytest.mark.parametrize("flip", [np.fliplr, np.flipud])
+def test_what_shines_through_from_the_other_side_is_no_text(rapid, letter, flip):
+    answer = read(rapid, faded(np.ascontiguousarray(flip(letter)), 0.12))
+    assert answer == Completion("")
+
+
+def test_faint_print_is_read(rapid, letter):
+    assert words(read(rapid, faded(letter, 0.12)).text) == EXPECTED
+
+
+def test_a_number_alone_on_a_page_is_read(rapid):
+    page = np.full((1100, 800, 3), 255, np.uint8)
+    page[1000:1060, 300:560] = typeset(["342"], size=14)[55:115, 30:290]
+    answer = read(rapid, page)
+    assert (answer.text, answer.regions[0].label) == ("342", "page_number")
 
 
 def test_greek_is_told_apart_from_what_it_reads_well(rapid):
