@@ -18,7 +18,7 @@ def test_greek_ends_as_fallback_with_a_warning_and_its_neighbour_as_ok(
     corpus, out = tmp_path / "in", tmp_path / "out"
     corpus.mkdir()
     Image.fromarray(typeset(GREEK)).save(corpus / "greek.png")
-    Image.fromarray(typeset(LETTER).transpose(1, 0, 2)[::-1].copy()).save(corpus / "lying.png")
+    Image.fromarray(typeset(LETTER)[:400].transpose(1, 0, 2)[::-1].copy()).save(corpus / "lying.png")
     said = pagefleet.run("ocr", corpus, "-o", out, "--single-process")
     assert said.exit_status == 0, said.words
 
