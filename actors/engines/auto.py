@@ -7,7 +7,6 @@ from dataclasses import replace
 from typing import Any
 
 from actors.engines.base import Completion, EngineInfo, Request
-from actors.engines.languages import languages_for
 from actors.engines.rapidocr import RapidOcrEngine
 from actors.engines.tesseract import TesseractEngine
 from manifests.errors import ConfigError
@@ -36,7 +35,7 @@ class AutoEngine:
         script, tesseract = first.uncovered_script, self._tesseract
         if script is None or tesseract is None:
             return first
-        if script and not languages_for(script, tesseract.installed):
+        if not tesseract.may_read(script):
             return first
         second = _signed(await tesseract.read(request, script), tesseract.info)
         return second if (second.mean_confidence or 0.0) >= BELIEVABLE else first

@@ -68,7 +68,14 @@ _POLYTONIC = str.maketrans(
 )
 """Grave and circumflex become the acute; breathings and the iota below go."""
 
-_SYNONYMS = {"Korean": "Hangul", "Katakana": "Japanese", "Hiragana": "Japanese", "HanS": "Han", "HanT": "Han"}
+_SYNONYMS = {
+    "Fraktur": "Latin",
+    "Korean": "Hangul",
+    "Katakana": "Japanese",
+    "Hiragana": "Japanese",
+    "HanS": "Han",
+    "HanT": "Han",
+}
 
 
 def script_of(language: str) -> str:

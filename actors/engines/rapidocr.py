@@ -102,9 +102,9 @@ class RapidOcrEngine:
             for text, score in [known[place]]
             if text.strip() and score >= MIN_SCORE
         ]
-        shapes = [width / max(height, 1.0) for place in printed for width, height in [sides(quads[place])]]
         if not printed:
             return Completion("")
+        shapes = [crops[place].shape[1] / crops[place].shape[0] for place in printed]  # as they were read
         verdict = judge_scripts([known[place] for place in printed], shapes)
         completion = completion_of(page, with_sizes(lines, BOX_MARGIN), find_rules(page.image))
         return completion if verdict.covered else replace(completion, uncovered_script=verdict.script)

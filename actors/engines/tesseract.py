@@ -9,7 +9,7 @@ import os
 import shutil
 import subprocess
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from PIL import Image as PillowImage
 
@@ -55,6 +55,12 @@ class TesseractEngine:
         model = f"tesseract {self._version}"
         return EngineInfo(name="tesseract", model=model, revision="+".join(self._languages), window=2)
 
+    def may_read(self, script: str) -> bool:
+        """Whether a page in this script is worth a try; one without a name only where none are given."""
+        if not script:
+            return not self._languages
+        return bool(languages_for(script, self._languages or self.installed))
+
     async def read(self, request: Request, script: str = "") -> Completion:
         """Read one page, in the languages of ``script`` where none were given to the engine."""
         if len(request.images) != 1:
@@ -69,17 +75,20 @@ class TesseractEngine:
         languages = self._languages or languages_for(script, self.installed)
         page = straighten(image, 0, skew_by_profile(image))
         lines = _read_lines(page.image, languages or languages_for("Latin", self.installed))
+        uncovered = None
         if DETECTION in self.installed and (_confidence(lines) < DOUBTFUL or _run_down(lines)):
-            page, lines = self._second_look(image, page, lines)
-        return completion_of(page, with_sizes(lines, 0.0), find_rules(page.image))
+            detected = _detect(image)
+            if detected is not None:
+                page, lines = self._second_look(image, detected, page, lines)
+            if detected is not None and _confidence(lines) < DOUBTFUL and not self.may_read(detected.script):
+                uncovered = detected.script
+        completion = completion_of(page, with_sizes(lines, 0.0), find_rules(page.image))
+        return replace(completion, uncovered_script=uncovered)
 
     def _second_look(
-        self, image: Image, page: Upright, lines: list[TextLine]
+        self, image: Image, detected: Detected, page: Upright, lines: list[TextLine]
     ) -> tuple[Upright, list[TextLine]]:
         """Turn the page, or read it in another script, where that reads better."""
-        detected = _detect(image)
-        if detected is None:
-            return page, lines
         languages = self._languages or languages_for(detected.script, self.installed)
         turned = turn(image, detected.rotation)
         other = straighten(turned, detected.rotation, skew_by_profile(turned))

@@ -66,7 +66,7 @@ def _distinct(values: Sequence[float], near: float) -> list[float]:
 
 def _is_inside(line: TextLine, xs: Sequence[float], ys: Sequence[float]) -> bool:
     x = (line.box[0] + line.box[2]) / 2
-    return xs[0] <= x <= xs[-1] and ys[0] <= middle(line) <= ys[-1]
+    return xs[0] <= x <= xs[-1] and ys[0] <= middle(line) < ys[-1]
 
 
 def _table(lines: Sequence[TextLine], xs: Sequence[float], ys: Sequence[float]) -> Table | None:

@@ -4,11 +4,11 @@ Needs ``pip install babel wordfreq scikit-learn pymupdf-fonts`` and the Debian p
 fonts-noto-cjk, fonts-liberation, fonts-freefont-ttf, fonts-nanum, fonts-ipafont, fonts-arphic-uming and
 fonts-sil-ezra beside pagefleet, and Pillow with libraqm for Arabic and Indic shaping::
 
-    python -m benchmarks.scripts_training.collect --seed 1 --lines 5000 --out /tmp/train.jsonl
-    python -m benchmarks.scripts_training.collect --seed 2 --lines 3000 --held-out --out /tmp/test.jsonl
-    python -m benchmarks.scripts_training.fit /tmp/train.jsonl --out actors/engines/data/scripts.npz \
+    python -m benchmarks.scripts_training.collect --seed 1 --lines 5000 --out train.jsonl
+    python -m benchmarks.scripts_training.collect --seed 2 --lines 3000 --held-out --out test.jsonl
+    python -m benchmarks.scripts_training.fit train.jsonl --out actors/engines/data/scripts.npz \
         --least 10
-    python -m benchmarks.scripts_training.evaluate /tmp/test.jsonl
+    python -m benchmarks.scripts_training.evaluate test.jsonl
     python -m benchmarks.scripts_training.pages --seed 3 --pages 60
     python -m benchmarks.scripts_training.fixtures
 

@@ -83,6 +83,14 @@ def test_without_the_program_auto_keeps_a_flagged_page(monkeypatch):
     assert (answer.engine, answer.uncovered_script) == ("rapidocr", "Greek")
 
 
+@pytest.mark.skipif(not has("ell") or not has("eng"), reason="Tesseract has no Greek or no detection here")
+def test_a_page_outside_the_languages_that_were_named_is_flagged_by_either_engine():
+    page = typeset(GREEK * 3, dpi=150)
+    for kind in ("tesseract", "auto"):
+        answer = read(load_engine(EngineConfig(kind=kind, lang="eng")), page)
+        assert answer.uncovered_script == "Greek", kind
+
+
 @needs_program
 def test_a_language_that_is_not_installed_is_refused_with_its_package():
     with pytest.raises(ConfigError, match=r"no language 'xyz' installed.*apt install tesseract-ocr-xyz"):

@@ -287,6 +287,20 @@ def test_no_line_is_lost_or_doubled_whatever_the_layout():
             assert text.count(f"w{number}q") == 1, (seed, number)
 
 
+def test_rules_lose_no_line_either():
+    for seed in range(60):
+        rng = random.Random(seed)
+        grid = [round(rng.uniform(0, 700)) for _ in range(rng.randint(2, 7))]
+        across = tuple((float(y), 0.0, 600.0) for y in grid)
+        down = tuple((float(x), 0.0, 800.0) for x in rng.sample(range(600), rng.randint(2, 5)))
+        lines = [
+            line(f"w{number}q", x, y - EM / 2, x + 40)  # some of them just on a rule
+            for number, (x, y) in enumerate((rng.uniform(0, 550), float(rng.choice(grid))) for _ in range(20))
+        ]
+        text = compose(lines, WIDTH, HEIGHT, Rules(across, down)).text
+        assert all(text.count(f"w{number}q") == 1 for number in range(20)), seed
+
+
 def test_boxes_outside_the_page_are_kept_on_the_scale():
     page = compose([line("beyond", -20, -5, 700)], WIDTH, HEIGHT)
     assert page.regions[0].box == (0, 0, 999, 6)
