@@ -17,7 +17,8 @@ from unittest.mock import patch
 import numpy as np
 
 from actors.engines import rapidocr
-from actors.engines.base import Engine, EngineConfig, Request
+from actors.engines.base import Engine, Request
+from actors.engines.config import EngineConfig
 from actors.engines.load import load_engine
 from actors.render.config import RenderConfig
 from actors.render.pdf import PdfPages

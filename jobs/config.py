@@ -15,7 +15,7 @@ import pydantic
 import yaml
 from pydantic import BaseModel, ConfigDict, Field
 
-from actors.engines.base import EngineConfig
+from actors.engines.config import EngineConfig
 from actors.engines.load import check_engine
 from actors.render.config import RenderConfig
 from actors.retry import RetryPolicy

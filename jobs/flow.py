@@ -12,8 +12,8 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import uuid4
 
-from actors.engines.languages import script_warnings
 from actors.engines.load import check_taken
+from actors.ocr.languages import script_warnings
 from actors.page_reader import LINGER_S
 from aws.s3_source import list_documents
 from jobs.config import JobConfig

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
 
 from manifests.rows import Region
 
@@ -17,50 +16,20 @@ Image = np.ndarray[Any, np.dtype[np.uint8]]
 """RGB, shape (height, width, 3)."""
 
 
-class EngineConfig(BaseModel):
-    """Which engine reads, and with what. What an engine takes beyond these is in ``engine_args``."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    kind: str = Field(
-        "rapidocr",
-        description="rapidocr (embedded, CPU), tesseract (where installed), auto (rapidocr, and tesseract "
-        "for what it does not cover) or scripted (tests and benchmarks).",
-    )
-    model: str = Field("", description="Preset, local folder or hub id; empty: the engine's own.")
-    mode: str = Field("", description="Prompt mode of the preset; empty: the preset's default.")
-    prompt: str = Field("", description="Overrides the preset's prompt.")
-    lang: str = Field(
-        "",
-        pattern=r"^([A-Za-z_]+(\+[A-Za-z_]+)*)?$",
-        description="Languages for Tesseract by its codes: ell, deu+eng; empty: detected. Implies auto.",
-    )
-    tensor_parallel_size: int = Field(1, ge=1, description="GPUs in one replica's group.")
-    page_timeout_s: float = Field(
-        900.0, gt=0, description="A page that takes longer ends its replica and is then read alone."
-    )
-    engine_args: Mapping[str, JsonValue] = Field(
-        default_factory=dict, description="Passed on to the engine, names checked there."
-    )
-
-    @model_validator(mode="before")
-    @classmethod
-    def _languages_imply_auto(cls, values: Any) -> Any:
-        """The embedded engine needs no languages: who names some wants an engine that uses them."""
-        if isinstance(values, dict) and values.get("lang") and not values.get("kind"):
-            return {**values, "kind": "auto"}
-        return values
-
-
 @dataclass(frozen=True, slots=True)
 class Request:
-    """A prompt and its images, with the identity of the page they belong to (for logs and tests)."""
+    """A prompt and its images, with the identity of the page they belong to (for logs and tests).
+
+    An engine whose ``info.takes_jpeg`` says so gets ``jpegs`` in place of ``images``. ``<image>`` in the
+    prompt stands for an image (see ``actors.prompts``).
+    """
 
     doc_id: str
     page: int
     images: Sequence[Image]
     prompt: str = ""
     temperature: float = 0.0
+    jpegs: Sequence[bytes] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +63,8 @@ class EngineInfo:
 
     ``concurrency`` requests are worked on at once; the fleet keeps ``window`` pages in flight per
     replica so that it never waits. ``abortable`` engines stop working on a request whose ``read`` is
-    cancelled; of the others, the process must end to stop it.
+    cancelled; of the others, the process must end to stop it. ``takes_jpeg`` engines pass images on
+    encoded: renderers encode for them, on all cores.
     """
 
     name: str
@@ -103,16 +73,21 @@ class EngineInfo:
     concurrency: int = 1
     window: int = 4
     abortable: bool = False
+    takes_jpeg: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Footprint:
-    """What one replica occupies on its node: cores, GPUs, and bytes of memory."""
+    """What one replica occupies on its node: cores, GPUs, and bytes of memory.
+
+    ``takes_jpeg`` as in ``EngineInfo``, known before an engine is loaded.
+    """
 
     num_cpus: float = 1.0
     num_gpus: int = 0
     memory_bytes: int = 0
     env: Mapping[str, str] = field(default_factory=dict)
+    takes_jpeg: bool = False
 
 
 class Engine(Protocol):

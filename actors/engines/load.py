@@ -4,17 +4,26 @@ from __future__ import annotations
 
 from pydantic import ValidationError
 
-from actors.engines.base import Engine, EngineConfig, Footprint
-from actors.engines.languages import needs_tesseract
+from actors.engines.base import Engine, Footprint
+from actors.engines.config import EngineConfig
 from actors.engines.scripted import Script, ScriptedEngine
+from actors.ocr.languages import needs_tesseract
 from manifests.errors import ConfigError
 
-KINDS = ("rapidocr", "tesseract", "auto", "scripted")
+OCR_KINDS = ("rapidocr", "tesseract", "auto")
+MODEL_KINDS = ("vllm", "transformers", "openai")
+KINDS = (*OCR_KINDS, *MODEL_KINDS, "scripted")
+MODEL_FIELDS = ("model", "preset", "revision", "mode", "size", "prompt", "gpus", "max_tiles")
 FIELDS_NOT_TAKEN = {
-    "rapidocr": ("model", "mode", "prompt", "lang"),
-    "tesseract": ("model", "mode", "prompt", "engine_args"),
-    "auto": ("model", "mode", "prompt"),
+    "rapidocr": (*MODEL_FIELDS, "lang"),
+    "tesseract": (*MODEL_FIELDS, "engine_args"),
+    "auto": MODEL_FIELDS,
+    "vllm": ("lang",),
+    "transformers": ("lang",),
+    "openai": ("lang", "gpus", "engine_args"),
 }
+MODEL_CPUS = 1.0
+"""Cores of a replica that computes on a GPU: its process prepares images and samples."""
 
 
 def check_engine(config: EngineConfig) -> None:
@@ -30,6 +39,15 @@ def check_taken(config: EngineConfig) -> None:
     for name in FIELDS_NOT_TAKEN.get(config.kind, ()):
         if getattr(config, name):
             raise ConfigError(f"engine.{name}: {config.kind} takes none; leave it out")
+    for kind in MODEL_KINDS:
+        given = getattr(config, kind)
+        if kind != config.kind and given != type(given)():
+            raise ConfigError(f"engine.{kind}: for the {kind} engine, but the engine is {config.kind}")
+    if config.kind in OCR_KINDS and (config.device == "cuda" or config.tensor_parallel_size > 1):
+        raise ConfigError(
+            f"{config.kind} reads on the CPU, but the job asks for GPUs (device, tensor_parallel_size): "
+            "leave them out, or choose --engine vllm or transformers with --model"
+        )
 
 
 def footprint(config: EngineConfig) -> Footprint:
@@ -38,6 +56,11 @@ def footprint(config: EngineConfig) -> Footprint:
     if config.kind == "scripted":
         script = _script(config)
         return Footprint(num_cpus=script.num_cpus, num_gpus=script.num_gpus)
+    if config.kind == "openai":
+        return Footprint(num_cpus=0.1, takes_jpeg=True)
+    if config.kind in MODEL_KINDS:
+        gpus = 0 if config.device == "cpu" else config.tensor_parallel_size
+        return Footprint(num_cpus=MODEL_CPUS, num_gpus=gpus)
     return Footprint(num_cpus=1.0, memory_bytes=10**9)  # Ray gives a replica as many threads as cores
 
 
@@ -46,6 +69,8 @@ def load_engine(config: EngineConfig) -> Engine:
     check_engine(config)
     if config.kind == "scripted":
         return ScriptedEngine(_script(config))
+    if config.kind in MODEL_KINDS:
+        return _load_model(config)
     if config.kind == "tesseract" or (config.kind == "auto" and needs_tesseract(config.lang)):
         from actors.engines.tesseract import TesseractEngine
 
@@ -60,6 +85,26 @@ def load_engine(config: EngineConfig) -> Engine:
         return RapidOcrEngine(config.engine_args)
     except (ValueError, TypeError, KeyError) as error:
         raise ConfigError(f"engine.engine_args: rapidocr does not take these: {error}") from error
+
+
+def _load_model(config: EngineConfig) -> Engine:
+    try:
+        if config.kind == "openai":
+            from actors.engines.openai import OpenAiEngine
+
+            return OpenAiEngine(config)
+        if config.kind == "transformers":
+            from actors.engines.transformers import TransformersEngine
+
+            return TransformersEngine(config)
+        from actors.engines.vllm import VllmEngine
+
+        return VllmEngine(config)
+    except ModuleNotFoundError as error:
+        raise ConfigError(
+            f"the {config.kind} engine needs a package that is not installed here ({error.name}): "
+            f"pip install 'pagefleet[{config.kind}]'"
+        ) from error
 
 
 def _script(config: EngineConfig) -> Script:

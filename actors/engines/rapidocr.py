@@ -18,14 +18,14 @@ import numpy as np
 import rapidocr
 
 from actors.engines.base import Completion, EngineInfo, Image, Request
-from actors.engines.merged import cut_at_gutters
-from actors.engines.overlooked import overlooked
-from actors.engines.reading import completion_of
-from actors.engines.rules import find_rules
-from actors.engines.scripts import judge_scripts
-from actors.engines.sizes import with_sizes
-from actors.engines.upright import Quad, Upright, lies_on_its_side, sides, skew_of, straighten
 from actors.layout.lines import TextLine
+from actors.ocr.merged import cut_at_gutters
+from actors.ocr.overlooked import overlooked
+from actors.ocr.reading import completion_of
+from actors.ocr.rules import find_rules
+from actors.ocr.scripts import judge_scripts
+from actors.ocr.sizes import with_sizes
+from actors.ocr.upright import Quad, Upright, lies_on_its_side, sides, skew_of, straighten
 from actors.render.raster import turn
 from manifests.errors import EngineError
 

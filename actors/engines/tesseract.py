@@ -14,12 +14,12 @@ from dataclasses import dataclass, replace
 from PIL import Image as PillowImage
 
 from actors.engines.base import Completion, EngineInfo, Image, Request
-from actors.engines.languages import debian_package, languages_for, with_one_accent
-from actors.engines.reading import completion_of
-from actors.engines.rules import find_rules
-from actors.engines.sizes import with_sizes
-from actors.engines.upright import Upright, skew_by_profile, straighten
 from actors.layout.lines import TextLine
+from actors.ocr.languages import debian_package, languages_for, with_one_accent
+from actors.ocr.reading import completion_of
+from actors.ocr.rules import find_rules
+from actors.ocr.sizes import with_sizes
+from actors.ocr.upright import Upright, skew_by_profile, straighten
 from actors.render.raster import turn
 from manifests.errors import ConfigError, EngineError
 

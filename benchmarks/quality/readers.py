@@ -16,7 +16,8 @@ from typing import Protocol
 
 from PIL import Image
 
-from actors.engines.base import SCRIPT_FLAG, EngineConfig, Request
+from actors.engines.base import SCRIPT_FLAG, Request
+from actors.engines.config import EngineConfig
 from actors.engines.load import load_engine
 from actors.render.config import RenderConfig
 from actors.render.renderer import Renderer

@@ -8,7 +8,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from actors.engines.scripts import judge_scripts
+from actors.ocr.scripts import judge_scripts
 from benchmarks.scripts_training.fit import records
 from benchmarks.scripts_training.texts import COVERED
 

@@ -9,7 +9,8 @@ import sys
 import numpy as np
 import pytest
 
-from actors.engines.base import EngineConfig, Request
+from actors.engines.base import Request
+from actors.engines.config import EngineConfig
 from actors.engines.load import KINDS, check_engine, footprint, load_engine
 from manifests.errors import ConfigError, EngineError
 
@@ -46,7 +47,7 @@ def test_a_script_that_makes_no_sense_is_refused_by_field(args, message):
 
 def test_checking_and_measuring_load_no_engine_library():
     code = (
-        "import sys; from actors.engines.load import *; from actors.engines.base import EngineConfig\n"
+        "import sys; from actors.engines.load import *; from actors.engines.config import EngineConfig\n"
         "check_engine(EngineConfig()); footprint(EngineConfig())\n"
         "sys.exit('rapidocr' in sys.modules or 'onnxruntime' in sys.modules)"
     )
@@ -100,7 +101,8 @@ def test_the_scripted_engine_hangs_on_the_pages_it_is_told_to_and_can_be_cancell
 def test_the_scripted_engine_ends_its_process_with_last_words(args, doc_id, dies):
     code = (
         "import asyncio, numpy as np\n"
-        "from actors.engines.base import EngineConfig, Request\n"
+        "from actors.engines.base import Request\n"
+        "from actors.engines.config import EngineConfig\n"
         "from actors.engines.load import load_engine\n"
         f"engine = load_engine(EngineConfig(kind='scripted', engine_args={args!r}))\n"
         f"asyncio.run(engine.read(Request({doc_id!r}, 1, [np.zeros((9, 9, 3), np.uint8)])))\n"

@@ -10,7 +10,8 @@ import cv2
 import numpy as np
 import pytest
 
-from actors.engines.base import Completion, EngineConfig, Request
+from actors.engines.base import Completion, Request
+from actors.engines.config import EngineConfig
 from actors.engines.load import load_engine
 from manifests.errors import EngineError
 from tests.actors.typeset import GREEK, LETTER, typeset, words

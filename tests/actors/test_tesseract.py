@@ -8,8 +8,10 @@ import shutil
 import numpy as np
 import pytest
 
-from actors.engines.base import Completion, EngineConfig, Request
-from actors.engines.languages import (
+from actors.engines.base import Completion, Request
+from actors.engines.config import EngineConfig
+from actors.engines.load import load_engine
+from actors.ocr.languages import (
     debian_package,
     languages_for,
     needs_tesseract,
@@ -18,7 +20,6 @@ from actors.engines.languages import (
     script_warnings,
     with_one_accent,
 )
-from actors.engines.load import load_engine
 from benchmarks.quality.distance import edit_distance
 from manifests.errors import ConfigError
 from tests.actors.typeset import GREEK, LETTER, typeset, words

@@ -13,10 +13,10 @@ import cv2
 import numpy as np
 
 from actors.engines.base import Image
-from actors.engines.upright import Quad
 from actors.layout.geometry import line_height
 from actors.layout.gutters import Gutter, find_gutters
 from actors.layout.lines import TextLine
+from actors.ocr.upright import Quad
 
 LEAST_WHITE = 0.5
 """Width of the white, in box heights; words of justified text are less far apart."""

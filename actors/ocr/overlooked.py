@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 
 from actors.engines.base import Image
-from actors.engines.upright import Quad
+from actors.ocr.upright import Quad
 
 DARKER_BY = 60
 """Grey levels from paper to ink; what shines through from the other side stays below."""

@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from actors.engines import script_features
+from actors.ocr import script_features
 
 # Scripts that the dictionary of PP-OCRv6 covers, each with characters that it must then have. A test
 # compares them with the list in the model. Missing are for one all of Cyrillic, Hangul and Arabic, the

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 
 from actors.engines.base import SCRIPT_FLAG
-from actors.engines.scripts import COVERED_SCRIPTS
+from actors.ocr.scripts import COVERED_SCRIPTS
 
 MAX_TOGETHER = 3
 """Languages read at once; every one more costs time and accuracy."""

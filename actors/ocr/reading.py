@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from actors.engines.base import Completion
-from actors.engines.upright import Upright
 from actors.layout.compose import BOX_SCALE, compose, scaled_box
 from actors.layout.lines import Rules, TextLine
+from actors.ocr.upright import Upright
 
 DESKEWED_FLAG = "deskewed"
 

@@ -1,0 +1,161 @@
+"""What an engine can be told. Read without any model library, so that a laptop can plan a GPU job."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
+
+TABLE_TOKENS = ("<table>", "</table>", "<tr>", "</tr>", "<th>", "</th>", "<td>", "</td>")
+
+
+class Sampling(BaseModel):
+    """How the model's answer is drawn and when it ends. Temperatures belong to the retry ladder."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    max_tokens: int = Field(4096, ge=1, description="Tokens after which an answer is cut (truncated).")
+    min_tokens: int = Field(0, ge=0, description="Tokens before which an answer may not end.")
+    top_p: float = Field(1.0, gt=0, le=1, description="Only the likeliest tokens of this share are drawn.")
+    repetition_penalty: float = Field(1.0, gt=0, description="Above 1 tokens that occurred are unlikelier.")
+    stop: tuple[str, ...] = Field((), description="Texts that end an answer.")
+    skip_special_tokens: bool = Field(True, description="Leave special tokens out of the text.")
+    seed: int = Field(0, description="Seed of the sampling.")
+    ngram_size: int = Field(
+        0, ge=0, description="No run of so many tokens comes twice within ngram_window; 0: no guard."
+    )
+    ngram_window: int = Field(90, ge=1, description="Tokens the n-gram guard looks back.")
+    ngram_whitelist: tuple[str, ...] = Field(
+        TABLE_TOKENS, description="Tokens the n-gram guard lets pass, by name; unknown ones are left out."
+    )
+    stop_repetition: bool = Field(
+        True, description="End an answer whose tail repeats itself over and over (finish_reason repetition)."
+    )
+
+
+class VllmSettings(BaseModel):
+    """What only the vllm engine is told."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    gpu_memory_utilization: float = Field(0.9, gt=0, le=1, description="Share of a GPU's memory vLLM takes.")
+    max_model_len: int | None = Field(
+        None, ge=16, description="Tokens of prompt, images and answer; default: the model's own."
+    )
+    max_num_seqs: int = Field(64, ge=1, description="Pages one replica works on at once.")
+    max_num_batched_tokens: int = Field(8192, ge=64, description="Tokens of one step over all pages.")
+    kv_cache_dtype: str = Field(
+        "auto", description="auto: fp8 where the card computes in it, else that of the weights."
+    )
+    fp8_weights: bool = Field(False, description="Quantise the weights to FP8 while loading.")
+    enforce_eager: bool = Field(False, description="No CUDA graphs: starts faster, runs slower.")
+    mm_encoder_tp_mode: Literal["auto", "weights", "data"] = Field(
+        "auto", description="How a GPU group shares the image encoder; auto: data, where the model can."
+    )
+    enable_prefix_caching: bool = Field(False, description="Of no use where every page is seen once.")
+    mm_processor_cache_gb: float = Field(0.0, ge=0, description="Cache of preprocessed images, in GiB.")
+    model_runner: Literal["auto", "v1", "v2"] = Field(
+        "auto", description="vLLM's model runner; auto: v1 where the n-gram guard is on (v2 refuses it)."
+    )
+
+
+class TransformersSettings(BaseModel):
+    """What only the transformers engine is told."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    batch_size: int | Literal["auto"] = Field(
+        "auto", description="Pages per batch; auto: estimated from model and memory, then corrected."
+    )
+    device_map: str = Field("auto", description="Where layers go: auto, balanced, sequential or a device.")
+    max_memory: str = Field(
+        "", description="Memory per device for weights: cuda:0=21GiB,cpu=96GiB; empty: found by itself."
+    )
+    offload_folder: str = Field("", description="Folder for layers that fit no memory.")
+    attn_implementation: str = Field("", description="sdpa, eager, flash_attention_2; empty: the model's.")
+    preprocess_threads: int = Field(2, ge=1, description="Threads that prepare the next batch's images.")
+
+
+class OpenAiSettings(BaseModel):
+    """What only the openai engine is told. The API key comes from the environment alone."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    server_urls: tuple[str, ...] = Field((), description="Servers, like http://localhost:8000/v1.")
+    api_key_env: str = Field("OPENAI_API_KEY", description="Environment variable that holds the API key.")
+    max_concurrency: int = Field(256, ge=1, description="Requests in flight per server, at most.")
+    connect_timeout_s: float = Field(10.0, gt=0)
+    outage_s: float = Field(
+        600.0, ge=0, description="How long to wait for a server to come back when none answers."
+    )
+    attempts: int = Field(6, ge=1, description="Attempts at one request that a server refuses for now.")
+    extra_body: Mapping[str, JsonValue] = Field(
+        default_factory=dict, description="More fields of each request, for what a server takes beyond."
+    )
+
+
+class EngineConfig(BaseModel):
+    """Which engine reads, and with what. What an engine takes beyond these is in ``engine_args``."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    kind: str = Field(
+        "rapidocr",
+        description="rapidocr (embedded, CPU), tesseract (where installed), auto (rapidocr, and tesseract "
+        "for what it does not cover), vllm, transformers, openai, or scripted (tests and benchmarks).",
+    )
+    model: str = Field("", description="Preset, local folder or hub id; empty: the engine's own.")
+    preset: str = Field("", description="Preset the settings come from; empty: found by the model.")
+    revision: str = Field("", description="Revision of a hub model; empty: the preset's, else the newest.")
+    mode: str = Field("", description="Prompt mode of the preset; empty: the preset's default.")
+    size: str = Field("", description="Image size of the preset (tiny … gundam); empty: its default.")
+    prompt: str = Field("", description="Overrides the preset's prompt; <image> stands for an image.")
+    prompt_format: Literal["chat", "raw"] = Field(
+        "chat", description="chat: the model's chat template is put around the prompt; raw: nothing is."
+    )
+    lang: str = Field(
+        "",
+        pattern=r"^([A-Za-z_]+(\+[A-Za-z_]+)*)?$",
+        description="Languages for Tesseract by its codes: ell, deu+eng; empty: detected. Implies auto.",
+    )
+    device: Literal["auto", "cuda", "cpu"] = Field(
+        "auto", description="auto: GPUs for models, cores for OCR engines; cpu: a model on cores, slowly."
+    )
+    gpus: str = Field(
+        "", pattern=r"^(\d+(,\d+)*)?$", description="GPUs of a local run, by number: 0,1; empty: all."
+    )
+    tensor_parallel_size: int = Field(1, ge=1, description="GPUs in one replica's group.")
+    dtype: Literal["auto", "bfloat16", "float16", "float32"] = Field(
+        "auto", description="Type of the weights; auto: bfloat16, float16 on cards without it."
+    )
+    trust_remote_code: bool = Field(False, description="Run code that comes with the model.")
+    images_per_prompt: int = Field(1, ge=1, description="Images one prompt may hold.")
+    max_tiles: int | None = Field(None, ge=1, description="Tiles an image is cut into, at most (InternVL).")
+    processor_args: Mapping[str, JsonValue] = Field(
+        default_factory=dict, description="Arguments of the model's image processor."
+    )
+    sampling: Sampling = Field(default_factory=Sampling)
+    page_timeout_s: float = Field(
+        900.0, gt=0, description="A page that takes longer ends its replica and is then read alone."
+    )
+    engine_args: Mapping[str, JsonValue] = Field(
+        default_factory=dict, description="Passed on to the engine, names checked there."
+    )
+    vllm: VllmSettings = Field(default_factory=VllmSettings)
+    transformers: TransformersSettings = Field(default_factory=TransformersSettings)
+    openai: OpenAiSettings = Field(default_factory=OpenAiSettings)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _what_others_imply(cls, values: Any) -> Any:
+        """Languages want an engine that uses them, a server's address one that asks it, a model one
+        that loads it."""
+        if not isinstance(values, dict) or values.get("kind"):
+            return values
+        servers = values.get("openai")
+        if isinstance(servers, dict) and servers.get("server_urls"):
+            return {**values, "kind": "openai"}
+        if values.get("model"):
+            return {**values, "kind": "vllm"}
+        return {**values, "kind": "auto"} if values.get("lang") else values

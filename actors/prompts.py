@@ -1,0 +1,32 @@
+"""Prompts: text in which ``<image>`` stands for an image."""
+
+from __future__ import annotations
+
+import re
+
+from manifests.errors import EngineError
+
+IMAGE = "<image>"
+"""The placeholder of prompts everywhere in pagefleet; engines put the model's own in its place."""
+
+
+def split_prompt(prompt: str, images: int) -> list[str]:
+    """The prompt as parts in order: texts, and ``IMAGE`` for each image.
+
+    A prompt about one image may leave the placeholder out: then the image comes first. Raises
+    EngineError when placeholders and images do not match.
+    """
+    parts = [part for part in re.split(f"({re.escape(IMAGE)})", prompt) if part]
+    named = parts.count(IMAGE)
+    if not named and images == 1:
+        return [IMAGE, *parts]
+    if named != images:
+        raise EngineError(
+            f"the prompt has {_count(named, f'{IMAGE} placeholder')} for {_count(images, 'image')}: "
+            f"write {IMAGE} once for each image, where it belongs"
+        )
+    return parts
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"

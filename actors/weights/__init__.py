@@ -1,0 +1,1 @@
+"""Model folders: whether they are whole, and what memory they want."""
