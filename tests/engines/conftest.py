@@ -1,0 +1,25 @@
+"""Fixtures of the engine tests, which run in a virtual environment of their own (.venv-engines)."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import runpy
+import sys
+from pathlib import Path
+
+SITE = Path(__file__).with_name("site")
+ROOT = Path(__file__).parents[2]
+
+INSTALLED = importlib.util.find_spec("vllm") is not None
+collect_ignore_glob = [] if INSTALLED else ["test_*.py"]
+
+if INSTALLED:  # for this process and all that it starts
+    sys.path.insert(0, str(SITE))
+    runpy.run_path(str(SITE / "sitecustomize.py"))
+    os.environ.update(
+        PYTHONPATH=os.pathsep.join([str(SITE), str(ROOT)]),
+        HF_HUB_OFFLINE="1",
+        VLLM_CPU_KVCACHE_SPACE="1",
+        VLLM_NO_USAGE_STATS="1",
+    )
