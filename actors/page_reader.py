@@ -80,7 +80,10 @@ class PageReader:
     async def warm_up(self) -> None:
         """Read one synthetic page, so that an engine that cannot read at all never holds real ones."""
         blank = np.full((*WARM_UP_SIZE, 3), 255, dtype=np.uint8)
-        await self._engine.read(Request("", 0, [blank], self._config.prompt))
+        request = Request("", 0, [blank], self._config.prompt)
+        if self._engine.info.takes_jpeg:
+            request = Request("", 0, (), self._config.prompt, jpegs=[encode_jpeg(blank)])
+        await self._engine.read(request)
 
     async def read(self, chunk: Chunk, only: Sequence[int] | None = None) -> ReadReport:
         """Read a chunk's pages (or those at the indexes ``only``) and hand their rows to the sink.
@@ -134,18 +137,17 @@ class PageReader:
 
     async def _answered_row(self, chunk: Chunk, page: RenderedPage) -> ResultRow:
         document = chunk.documents[page.doc_index]
-        image = decode_image(page.image)
-        kept = await self._keep_image(document, page, image)
+        kept = await self._keep_image(document, page, page.image)
         if page.status is not None:
             return self._decided_row(chunk, page, kept)
-        answer = await self._answer(document, page, image)
+        answer = await self._answer(await self._request(document, page))
         if row := self._layer_row(chunk, page, answer, kept):
             return row
         if answer.error:
             raise answer.error
         completion = answer.completion
         if kept and completion.rotation:
-            await self._keep_image(document, page, turn(image, completion.rotation))
+            await self._keep_image(document, page, turn(decode_image(page.image), completion.rotation))
         reason = _reason(answer)
         return self._row(
             chunk,
@@ -157,20 +159,24 @@ class PageReader:
             flags=page.flags + kept + _flags(completion),
         )
 
-    async def _answer(self, document: Document, page: RenderedPage, image: Image) -> _Answer:
+    async def _request(self, document: Document, page: RenderedPage) -> Request:
+        """The page as the engine wants it; converted, where it must be, off the event loop."""
+        image, prompt = page.image, document.prompt or self._config.prompt
+        encoded = isinstance(image, bytes)
+        if self._engine.info.takes_jpeg:
+            jpeg = image if encoded else await asyncio.to_thread(encode_jpeg, image)
+            return Request(document.doc_id, page.page, (), prompt, jpegs=(jpeg,))
+        array = await asyncio.to_thread(decode_image, image) if encoded else decode_image(image)
+        return Request(document.doc_id, page.page, (array,), prompt)
+
+    async def _answer(self, request: Request) -> _Answer:
         attempt: Attempt | None = Attempt()
         candidate: _Answer | None = None
         error: EngineError | None = None
         number = 0
         while attempt is not None:
             number = attempt.number
-            request = Request(
-                document.doc_id,
-                page.page,
-                [image],
-                document.prompt or self._config.prompt,
-                attempt.temperature,
-            )
+            request = replace(request, temperature=attempt.temperature)
             try:
                 completion = await asyncio.wait_for(self._engine.read(request), self._timeout_s)
             except EngineError as refused:
@@ -212,12 +218,16 @@ class PageReader:
         )
         return _with_layer(row, page.layer)
 
-    async def _keep_image(self, document: Document, page: RenderedPage, image: Image) -> tuple[str, ...]:
+    async def _keep_image(
+        self, document: Document, page: RenderedPage, image: Image | bytes
+    ) -> tuple[str, ...]:
         store = self._config.image_store
         if store is None:
             return ()
         path = page_image_file(document.markdown, page.page)
-        await asyncio.to_thread(lambda: store.replace(path, encode_jpeg(image)))
+        await asyncio.to_thread(
+            lambda: store.replace(path, image if isinstance(image, bytes) else encode_jpeg(image))
+        )
         return (IMAGE_FLAG,)
 
     def _row(

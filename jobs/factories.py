@@ -43,7 +43,12 @@ class Recipe:
         sources = SourceCache(
             render.cache_dir, render.cache_bytes, {"s3": S3Source(self.config.s3)}, self.run_id
         )
-        return Renderer(render, sources, keep_images=self.config.output.page_images)
+        return Renderer(
+            render,
+            sources,
+            keep_images=self.config.output.page_images,
+            encode=footprint(self.config.engine).takes_jpeg,
+        )
 
     def make_reader(self, sink: Any, replica: str) -> PageReader:
         config = self.config

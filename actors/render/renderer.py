@@ -39,7 +39,8 @@ class Renderer:
 
     With ``hard_limits`` it must live in the main thread of a process of its own: a page that
     hangs ends that process by SIGALRM, and memory is capped for all of it while a call runs.
-    With ``keep_images`` a page whose text layer is taken is rendered all the same.
+    With ``keep_images`` a page whose text layer is taken is rendered all the same. With ``encode``
+    every page leaves as JPEG, for engines that pass images on; else those that a call wants so.
     """
 
     def __init__(
@@ -48,8 +49,10 @@ class Renderer:
         sources: SourceCache,
         hard_limits: bool = True,
         keep_images: bool = False,
+        encode: bool = False,
     ) -> None:
         self._config = config
+        self._encode = encode
         self._keep_images = keep_images
         self._limits = HardLimits(hard_limits)
         if hard_limits:
@@ -136,7 +139,7 @@ class Renderer:
             if raster.warning:  # an image that could not be decoded leaves an empty page behind
                 raise PageError(f"nothing visible was rendered, and MuPDF says: {raster.warning}")
         image: RgbArray | bytes | None = None if status else raster.image
-        if encode and not status:
+        if (encode or self._encode) and not status:
             image = encode_jpeg(raster.image, self._config.jpeg_quality)
         render_s = time.perf_counter() - started
         return RenderedPage(

@@ -15,6 +15,7 @@ from PIL import Image
 from actors import page_reader
 from actors.engines.base import Completion, EngineInfo, Request
 from actors.page_reader import PageReader, ReaderConfig
+from actors.render.image import decode_image, encode_jpeg
 from actors.retry import RetryPolicy
 from manifests.assembly import IMAGE_FLAG
 from manifests.documents import Document
@@ -368,3 +369,29 @@ def test_a_jpeg_is_decoded_before_the_engine_sees_it():
     (seen,) = bench.engine.asked[0].images
     assert seen.shape == (20, 30, 3)
     assert abs(int(seen.mean()) - 200) < 4
+
+
+def test_an_engine_that_takes_jpeg_gets_the_renderers_bytes_and_they_are_kept_as_they_are(tmp_path):
+    encoded = encode_jpeg(pixels(90))
+    bench = Bench(FakeEngine(takes_jpeg=True), image_store=LocalStore(str(tmp_path)))
+    bench.read(chunk(page(1, image=encoded), page(2)))
+    first, second = sorted(bench.engine.asked, key=lambda request: request.page)
+    assert (first.images, list(first.jpegs)) == ((), [encoded])
+    assert np.allclose(decode_image(second.jpegs[0]), pixels(), atol=2)
+    (kept,) = tmp_path.rglob("*0001.jpg")
+    assert kept.read_bytes() == encoded
+
+
+def test_an_engine_that_takes_arrays_gets_them_of_a_page_that_travelled_as_jpeg():
+    bench = Bench()
+    bench.read(chunk(page(1, image=encode_jpeg(pixels(90)))))
+    (request,) = bench.engine.asked
+    assert np.allclose(request.images[0], pixels(90), atol=2) and not request.jpegs
+
+
+def test_the_warm_up_page_comes_in_the_form_the_engine_takes():
+    for takes_jpeg in (False, True):
+        bench = Bench(FakeEngine(takes_jpeg=takes_jpeg))
+        asyncio.run(bench.reader.warm_up())
+        (request,) = bench.engine.asked
+        assert (len(request.images), len(request.jpegs)) == ((0, 1) if takes_jpeg else (1, 0))

@@ -52,9 +52,10 @@ def test_a_page_that_kills_its_engine_among_three_hundred(
     runner.verify(out)
 
 
+@pytest.mark.soak
 @pytest.mark.parametrize(
     "unit_documents",
-    [pytest.param(1, id="others sealed"), pytest.param(256, id="others in its unit", marks=pytest.mark.soak)],
+    [pytest.param(1, id="others sealed"), pytest.param(256, id="others in its unit")],
 )
 def test_a_page_that_kills_its_engine_as_the_last_one_left(
     runner: Runner, cluster: SharedCluster, tmp_path: Path, unit_documents: int
@@ -126,7 +127,7 @@ def test_an_engine_that_dies_while_loading_says_its_last_words(
 
 @pytest.mark.parametrize(
     "single_process",
-    [pytest.param(True, id="single process", marks=pytest.mark.soak), pytest.param(False, id="ray")],
+    [pytest.param(True, id="single process"), pytest.param(False, id="ray", marks=pytest.mark.soak)],
 )
 def test_pages_that_hang_or_crash_their_renderer(
     runner: Runner, cluster: SharedCluster, tmp_path: Path, single_process: bool

@@ -43,21 +43,21 @@ SEEDS = [0, *(pytest.param(seed, marks=pytest.mark.soak) for seed in range(1, SO
 def test_workers_and_drivers_killed_at_random_moments(
     runner: Runner, cluster: SharedCluster, tmp_path: Path, seed: int
 ) -> None:
-    """Replica, renderer and writer die in a random order in one run, then its driver; a second run
-    loses a worker, too, and finishes."""
+    """Two of replica, renderer and writer die in one run, then its driver; a second run loses the
+    third and finishes."""
     dice = random.Random(seed)
-    folder = make_corpus(tmp_path / "in", 6, 16)
+    folder = make_corpus(tmp_path / "in", 6, 12)
     pages = len(page_keys(folder))
     plain, out = tmp_path / "plain", tmp_path / "out"
     undisturbed = runner.start("ocr", folder, "-o", plain, "--single-process", sets=SLOW)
     undisturbed.wait()
     kinds = ["Replica", "Renderer", "Writer"]
     dice.shuffle(kinds)
-    moments = sorted(dice.randrange(pages * 3 // 4) for _ in range(4))
+    moments = sorted(dice.randrange(pages * 3 // 4) for _ in range(3))
 
     runner.faults.clear()
     job = runner.start("ocr", folder, "-o", out, "--address", cluster.address, sets=SLOW)
-    for kind, moment in zip(kinds, moments, strict=False):
+    for kind, moment in zip(kinds[:2], moments[:2], strict=True):
         _at(job, out, moment)
         _kill_one(cluster, kind, dice, job)
     _at(job, out, moments[-1])
@@ -70,7 +70,7 @@ def test_workers_and_drivers_killed_at_random_moments(
     job = runner.start("ocr", folder, "-o", out, "--address", cluster.address, sets=SLOW)
     if len(before) < pages:
         until(lambda: len(stored(out)) > len(before) or not job.running)
-        _kill_one(cluster, dice.choice(kinds), dice, job)
+        _kill_one(cluster, kinds[2], dice, job)
     assert job.wait() == 0, job.said
     assert not set(runner.faults.reads()) & before
     assert timeless(rows(out)) == timeless(rows(plain))
@@ -119,9 +119,9 @@ def test_a_stopped_run_stores_what_is_finished_within_two_seconds(
     runner: Runner, cluster: SharedCluster, tmp_path: Path, number: int
 ) -> None:
     folder, out = make_corpus(tmp_path / "in", 6, 16), tmp_path / "out"
-    words = ["ocr", folder, "-o", out, "--address", cluster.address]
+    words = ["ocr", folder, "-o", out]
     sets = [*SLOW, "output.flush_s=60"]
-    job = runner.start(*words, sets=sets)
+    job = runner.start(*words, "--address", cluster.address, sets=sets)
     until(lambda: len(runner.faults.finished(0.5)) >= 8, alive=job)
     finished, at = runner.faults.finished(0.5), time.monotonic()
     job.send(number)
@@ -132,7 +132,7 @@ def test_a_stopped_run_stores_what_is_finished_within_two_seconds(
     before = stored(out)
     assert len(before) < len(page_keys(folder))
     runner.faults.clear()
-    runner.succeed(*words, sets=sets)
+    runner.succeed(*words, "--single-process", sets=sets)
     assert not set(runner.faults.reads()) & before
     assert {(row["doc_id"], row["page"]) for row in rows(out)} == page_keys(folder)
     runner.verify(out)
