@@ -1,11 +1,11 @@
 """Test-only: on PYTHONPATH of every process of the engine tests, so that torchvision imports there.
 
-PyPI's torchvision is built for CUDA. Beside a CPU build of torch its own operators do not load, and the
-import fails for want of two of them, which nothing here calls: they are defined before it is imported.
+PyPI's torchvision and torchaudio are built for CUDA. Beside a CPU build of torch their own libraries do
+not load: torchvision's import fails for want of two operators, which nothing here calls, so they are
+defined before it is imported; torchaudio and torchcodec are hidden, as nothing here listens.
 """
 
 import importlib.abc
-import importlib.machinery
 import importlib.metadata
 import sys
 
@@ -27,9 +27,20 @@ class BeforeTorchvision(importlib.abc.MetaPathFinder):
 def define_operators():
     import torch
 
-    if torch.version.cuda is None and not importlib.metadata.version("torchvision").endswith("+cpu"):
-        for name, schema in OPERATORS.items():
-            torch.library.define(name, schema)
+    for name, schema in OPERATORS.items():
+        torch.library.define(name, schema)
 
 
-sys.meta_path.insert(0, BeforeTorchvision())
+def mismatched():
+    """Whether torch is a CPU build and torchvision is not."""
+    try:
+        torch, torchvision = (importlib.metadata.version(name) for name in ("torch", "torchvision"))
+    except importlib.metadata.PackageNotFoundError:
+        return False
+    return torch.endswith("+cpu") and not torchvision.endswith("+cpu")
+
+
+if mismatched():
+    sys.meta_path.insert(0, BeforeTorchvision())
+    for absent in ("torchaudio", "torchcodec"):
+        sys.modules.setdefault(absent, None)
