@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 import numpy as np
 
 from actors.engines.base import SCRIPT_FLAG, Completion, Engine, EngineInfo, Image, Request
-from actors.read_totals import ReadTotals
+from actors.read_report import report_on
 from actors.render.image import decode_image, encode_jpeg
 from actors.render.raster import turn
 from actors.retry import Attempt, Problem, RetryPolicy
@@ -28,6 +28,7 @@ WARM_UP_SIZE = (64, 256)
 
 RowSink = Callable[[str, int, Sequence[ResultRow]], Awaitable[None]]
 """Takes rows of a unit's generation; returns when they are the writer's."""
+Tell = Callable[[ReadReport], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,10 +86,13 @@ class PageReader:
             request = Request("", 0, (), self._config.prompt, jpegs=[encode_jpeg(blank)])
         await self._engine.read(request)
 
-    async def read(self, chunk: Chunk, only: Sequence[int] | None = None) -> ReadReport:
+    async def read(
+        self, chunk: Chunk, only: Sequence[int] | None = None, tell: Tell | None = None
+    ) -> ReadReport:
         """Read a chunk's pages (or those at the indexes ``only``) and hand their rows to the sink.
 
-        Returns when the sink has every row. Raises EngineDead when the engine will not answer again.
+        ``tell`` hears of pages as the sink has their rows; returns when it has every row. Raises
+        EngineDead when the engine will not answer again.
         """
         received = time.monotonic()
         pages = chunk.pages if only is None else [chunk.pages[i] for i in only]
@@ -99,15 +103,15 @@ class PageReader:
             if not _is_decided(page)
         }
         try:
-            return await self._collect(chunk, tasks, decided)
+            return await self._collect(chunk, tasks, decided, tell or _tell_nobody)
         finally:
             for task in tasks:
                 task.cancel()
 
     async def _collect(
-        self, chunk: Chunk, pending: set[asyncio.Task[ResultRow]], rows: list[ResultRow]
+        self, chunk: Chunk, pending: set[asyncio.Task[ResultRow]], rows: list[ResultRow], tell: Tell
     ) -> ReadReport:
-        totals = ReadTotals()
+        total = ReadReport()
         while pending or rows:
             if pending and not rows:
                 done, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
@@ -115,10 +119,12 @@ class PageReader:
                     more, pending = await asyncio.wait(pending, timeout=LINGER_S)
                     done |= more
                 rows = [task.result() for task in done]
-            totals.add(rows)
             await self._sink(chunk.unit_id, chunk.generation, rows)
+            report = report_on(rows)
+            tell(report)
+            total += report
             rows = []
-        return totals.report()
+        return total
 
     async def _read_page(self, chunk: Chunk, page: RenderedPage, received: float) -> ResultRow:
         async with self._slots:
@@ -280,6 +286,10 @@ class PageReader:
             finished_at=datetime.now(UTC),
             metadata=document.metadata,
         )
+
+
+def _tell_nobody(report: ReadReport) -> None:
+    return None
 
 
 def _reason(answer: _Answer) -> str:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -58,11 +57,19 @@ class StubReader:
     async def warm_up(self) -> None:
         return None
 
-    async def read(self, chunk: Chunk, only: Sequence[int] | None = None) -> ReadReport:
+    async def read(
+        self,
+        chunk: Chunk,
+        only: Sequence[int] | None = None,
+        tell: Callable[[ReadReport], None] | None = None,
+    ) -> ReadReport:
         pages = chunk.pages if only is None else [chunk.pages[i] for i in only]
         rows = [self._row(chunk, page) for page in pages]
         await self._sink(chunk.unit_id, chunk.generation, rows)
-        return ReadReport(dict(Counter({Status.OK: len(rows)})), len(rows), len(rows))
+        report = ReadReport({Status.OK: len(rows)}, len(rows), len(rows))
+        if tell:
+            tell(report)
+        return report
 
     def _row(self, chunk: Chunk, page: RenderedPage) -> ResultRow:
         document = chunk.documents[page.doc_index]

@@ -28,8 +28,16 @@ class ClusterConfig(BaseModel):
     renderers: Annotated[int, Field(ge=1)] | Literal["auto"] = Field(
         "auto", description="Renderers per node."
     )
-    window_bytes: int = Field(
-        512 * 2**20, ge=2**20, description="Rendered pages in flight per node, in bytes."
+    window_bytes: int | None = Field(
+        None,
+        ge=2**20,
+        description="Rendered pages in flight per node, in bytes; default: what keeps the replicas busy.",
+    )
+    start_stagger_s: float = Field(
+        2.0,
+        ge=0,
+        description="Seconds between the starts of two engines with GPUs on one node: all at once they "
+        "collide over ports and compile caches.",
     )
     start_timeout_s: float = Field(900.0, gt=0, description="How long an engine may take to load.")
     worker_logs: bool = Field(False, description="Show the workers' own output.")
@@ -50,3 +58,7 @@ class FleetSpec:
     num_gpus: int = 0
     memory_bytes: int = 0
     env: Mapping[str, str] = field(default_factory=dict)
+    gpus: str = ""
+    """GPUs of a local cluster, by number: ``0,1``; empty: all."""
+    idle_gpus: str = ""
+    """Why not to leave the GPUs of a cluster idle, for an engine nobody chose; empty: it may."""

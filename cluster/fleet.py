@@ -25,12 +25,13 @@ from ray.util.scheduling_strategies import (
 from cluster.config import ClusterConfig, FleetSpec
 from cluster.failures import cause_of, is_chunk_loss, is_loss, live_nodes, own_error
 from cluster.workers import Renderer, Replica, WorkerInfo, Writer, read_last_words, read_stacks
-from manifests.errors import JobError, UserError
+from manifests.errors import ConfigError, JobError, UserError
 from manifests.fleet import (
     Cause,
     ChunkLost,
     Event,
     ReadDone,
+    ReadProgress,
     RenderDone,
     RendererLost,
     RendererUp,
@@ -91,6 +92,7 @@ class RayFleet:
         self._next_check = 0.0
         self._writer: Any = None
         self._writer_node = ""
+        self._joined = False
 
     # Life
 
@@ -108,8 +110,13 @@ class RayFleet:
             )
             .remote(self._spec.make_writer)
         )
-        for _ in range(self.replica_count()):
-            self._spawn_replica(None)
+        self._check_gpus()
+        nodes = len(live_nodes())
+        stagger_s = self._config.start_stagger_s if self._spec.num_gpus else 0.0
+        for number in range(self.replica_count()):
+            due = time.monotonic() + number // nodes * stagger_s
+            self._respawns.append((due, lambda: self._spawn_replica(None)))
+        self._respawn_due()
         for node in self._nodes_with_cores():
             for _ in range(self._renderers_on(node)):
                 self._spawn_renderer(node)
@@ -118,13 +125,22 @@ class RayFleet:
         """Replicas asked for, or what the cluster's GPUs (else cores and memory) hold."""
         if self._config.replicas != "auto":
             return self._config.replicas
-        total = sum(self._replicas_on(node) for node in live_nodes().values())
-        if not total and self._spec.num_gpus:
+        return max(1, sum(self._replicas_on(node) for node in live_nodes().values()))
+
+    def _check_gpus(self) -> None:
+        """Raise JobError where the engine needs GPUs that are not there, or leaves idle those that are."""
+        needed = self._spec.num_gpus
+        widest = max((int(node.get("GPU", 0)) for node in live_nodes().values()), default=0)
+        grows = self._joined and self._config.replicas != "auto"  # an autoscaler may add nodes
+        if widest < needed and not grows:
+            have = f"its widest node has {widest}" if widest else "it has none"
             raise JobError(
-                f"the cluster has no node with {self._spec.num_gpus} GPU(s): add one, "
-                "or choose an engine that reads on the CPU"
+                f"each replica needs {needed} GPU{'s' * (needed > 1)} on one node, but of this cluster "
+                f"{have}. Add one, set engine.tensor_parallel_size, let the engine compute on the CPU "
+                "(--set engine.device=cpu, slow), or read with --engine rapidocr or --server-url"
             )
-        return max(1, total)
+        if widest and not needed and self._joined and self._spec.idle_gpus:
+            raise JobError(f"the cluster has GPUs and {self._spec.idle_gpus}")
 
     def stop(self) -> None:
         for worker in list(self._workers.values()):
@@ -143,8 +159,16 @@ class RayFleet:
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
         address = self._config.address or os.environ.get("RAY_ADDRESS") or "local"
+        self._joined = address != "local"
         options: dict[str, Any] = {}
+        if self._joined and self._spec.gpus:
+            raise ConfigError(
+                "engine.gpus: names GPUs of this machine, but Ray places the engines of a cluster; "
+                "use cluster.replicas and engine.tensor_parallel_size"
+            )
         if address == "local":
+            if self._spec.gpus:
+                os.environ["CUDA_VISIBLE_DEVICES"] = self._spec.gpus
             # By inheritance, not by a runtime environment: that would cost each worker's start a second.
             here = str(Path(__file__).resolve().parents[1])
             known = os.environ.get("PYTHONPATH", "").split(os.pathsep)
@@ -182,6 +206,7 @@ class RayFleet:
         worker.calls.append(call)
 
         def answered(answer: Any) -> Event:
+            worker.calls.remove(call)
             return RenderDone(call, answer, chunk)
 
         self._pending[report] = _Pending(answered, renderer, call)
@@ -189,8 +214,18 @@ class RayFleet:
     def read(self, replica: str, read: int, chunk: Any, only: tuple[int, ...] | None) -> None:
         worker = self._workers[replica]
         worker.calls.append(read)
-        ref = worker.actor.read.remote(chunk, only)
-        self._pending[ref] = _Pending(lambda report: ReadDone(read, report), replica, read)
+        self._await_read(worker, read, worker.actor.read.remote(read, chunk, only))
+
+    def _await_read(self, worker: _Worker, read: int, ref: Any) -> None:
+        def answered(answer: Any) -> Event:
+            report, ended = answer
+            if ended:
+                worker.calls.remove(read)
+                return ReadDone(read, report)
+            self._await_read(worker, read, worker.actor.go_on.remote(read))
+            return ReadProgress(read, report)
+
+        self._pending[ref] = _Pending(answered, worker.name, read)
 
     def open_unit(self, plan: UnitPlan) -> None:
         key = (plan.unit_id, plan.generation)
@@ -267,8 +302,6 @@ class RayFleet:
             answer = ray.get(ref)
         except Exception as error:  # noqa: BLE001 - every failure of a worker becomes an event here
             return self._failed(error, pending, worker)
-        if worker is not None and pending.number:
-            worker.calls.remove(pending.number)
         event = pending.on_answer(answer)
         return [event] if event is not None else []
 
@@ -379,7 +412,8 @@ class RayFleet:
 
     def _replica_up(self, worker: _Worker, info: WorkerInfo) -> Event:
         worker.info, worker.node, worker.up = info, info.node, True
-        return ReplicaUp(worker.name, info.node, info.engine, info.window, info.load_s)
+        store_bytes = int(live_nodes().get(info.node, {}).get("object_store_memory", 0))
+        return ReplicaUp(worker.name, info.node, info.engine, info.window, info.load_s, store_bytes)
 
     def _renderer_up(self, worker: _Worker, info: WorkerInfo) -> Event:
         worker.info, worker.up = info, True

@@ -23,6 +23,9 @@ from manifests.work import Chunk, ReadReport, RenderCall, RenderReport
 LAST_WORDS_LINES = 40
 TAIL_BYTES = 16_384
 STACKS_WITHIN_S = 1.0
+REPORT_S = 0.5
+"""How long a replica keeps to itself what pages came to: one slow page of a chunk must not hide that
+the others are done and there is room for more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +62,14 @@ class Renderer:
         return report, chunk
 
 
+@dataclass(frozen=True, slots=True)
+class _Read:
+    """A read in progress, and what its pages came to since it was last asked for."""
+
+    task: asyncio.Task[Any]
+    told: list[ReadReport]
+
+
 class Replica:
     """One engine. Any number of reads may be in progress; their rows go straight to the writer."""
 
@@ -67,6 +78,7 @@ class Replica:
         self._writer = writer
         self._name = name
         self._reader: Any = None
+        self._reads: dict[int, _Read] = {}
 
     async def describe(self) -> WorkerInfo:
         """Where this is, before the engine loads (which may end the process)."""
@@ -84,10 +96,27 @@ class Replica:
         info = self._reader.info
         return _describe(engine=info.name, window=info.window, load_s=time.monotonic() - started)
 
-    async def read(self, chunk: Chunk, only: tuple[int, ...] | None) -> ReadReport:
+    async def read(self, number: int, chunk: Chunk, only: tuple[int, ...] | None) -> tuple[ReadReport, bool]:
+        """Start to read; what is finished before long, and whether that is all. If not: ``go_on``."""
+        told: list[ReadReport] = []
+        task = asyncio.ensure_future(self._reader.read(chunk, only, told.append))
+        self._reads[number] = _Read(task, told)
+        return await self.go_on(number)
+
+    async def go_on(self, number: int) -> tuple[ReadReport, bool]:
+        """What was finished of a read since it was last asked for, and whether it has ended."""
+        read = self._reads[number]
+        await asyncio.wait({read.task}, timeout=REPORT_S)
+        if read.task.done():
+            del self._reads[number]
+            await self._result(read.task)
+        report = sum(read.told, ReadReport())
+        read.told.clear()
+        return report, read.task.done()
+
+    async def _result(self, task: asyncio.Task[Any]) -> None:
         try:
-            report: ReadReport = await self._reader.read(chunk, only)
-            return report
+            await task
         except EngineDead as error:
             # An actor that stays alive around a dead engine would fail every later call.
             sys.stderr.write(f"engine dead: {error}\n")

@@ -21,6 +21,7 @@ from manifests.fleet import (
     Event,
     Fleet,
     ReadDone,
+    ReadProgress,
     RenderDone,
     RendererLost,
     RendererUp,
@@ -41,6 +42,13 @@ ASK_AGAIN_S = 2.0
 MAX_OPEN_UNITS = 8
 AHEAD = 1.5
 FIRST_WINDOW = 16
+CALLS_PER_WINDOW = 4
+"""Chunks a replica's window holds: fewer would let one slow page keep the place of many."""
+LIKELY_PAGE_BYTES = 8 * 2**20
+"""A page of A4 at 150 dpi is 6.5 MB of RGB."""
+MIN_WINDOW_BYTES = 512 * 2**20
+STORE_SHARE = 0.25
+"""Of a node's object store, for pages in flight; the rest is for rows, arguments and other jobs."""
 MAX_SEALS = 20
 MAX_NAMED = 20
 
@@ -52,7 +60,7 @@ class DriverConfig:
     run_id: str
     fingerprint: str
     inputs_digest: str
-    window_bytes: int
+    window_bytes: int | None
     stall_s: float
     page_timeout_s: float
     open_timeout_s: float
@@ -295,8 +303,8 @@ class Driver:
         held_bytes = self.reading.image_bytes + self.rendering.bytes_reserved
         room = Room(
             pages=int(AHEAD * window) + 1 - self.reading.pages - self.rendering.pages_reserved,
-            bytes=self._config.window_bytes * nodes - held_bytes,
-            call_pages=max(1, (self.reading.widest or FIRST_WINDOW) // 2),
+            bytes=self._window_bytes(window, nodes) - held_bytes,
+            call_pages=max(1, (self.reading.widest or FIRST_WINDOW) // CALLS_PER_WINDOW),
             idle=not self.reading.pages,
         )
         for order in self.rendering.orders(room, self.reading.nodes):
@@ -304,10 +312,21 @@ class Driver:
         for read in self.reading.orders():
             self._fleet.read(read.replica, read.number, read.chunk, read.only)
 
+    def _window_bytes(self, pages: int, nodes: int) -> int:
+        """Rendered pages in flight, in bytes: what is set, or what keeps the replicas busy, as far as
+        the nodes' object stores allow."""
+        if self._config.window_bytes is not None:
+            return self._config.window_bytes * nodes
+        wanted = pages * LIKELY_PAGE_BYTES
+        room = int(STORE_SHARE * self.reading.store_bytes) or wanted
+        return max(MIN_WINDOW_BYTES * nodes, min(wanted, room))
+
     def _on(self, event: Event) -> None:
         match event:
+            case ReadProgress(read, report):
+                self.reading.progress(read, *self._count(report))
             case ReadDone(read, report):
-                self._read_done(read, report)
+                self.reading.done(read, *self._count(report))
             case RenderDone():
                 self._rendered(event)
             case UnitOpened() if event.unit in self._units:
@@ -320,7 +339,7 @@ class Driver:
                 self.rendering.renderer_up(renderer, node)
             case ReplicaUp():
                 self._loaded = True
-                self.reading.replica_up(event.replica, event.node, event.window)
+                self.reading.replica_up(event)
                 self._last_progress = time.monotonic()
                 self._watcher.happened(
                     f"{event.replica} is ready: {event.engine}, loaded in {event.load_s:.1f} s"
@@ -341,15 +360,17 @@ class Driver:
             case ChunkLost(read):
                 self._render_again(read)
 
-    def _read_done(self, read: int, report: ReadReport) -> None:
+    def _count(self, report: ReadReport) -> tuple[int, int]:
+        """Count what pages came to. Returns how many they are, and how many the engine read well."""
         progress = self.progress
         progress.statuses.update(report.statuses)
         progress.prompt_tokens += report.prompt_tokens
         progress.completion_tokens += report.completion_tokens
         progress.infer_s += report.infer_s
-        self._last_progress = time.monotonic()
+        if report.pages:
+            self._last_progress = time.monotonic()
         answered = report.statuses.get(Status.OK, 0) + report.statuses.get(Status.FALLBACK, 0)
-        self.reading.done(read, report.pages, answered - report.layers)
+        return report.pages, answered - report.layers
 
     def _rendered(self, event: RenderDone) -> None:
         node = self.rendering.node_of(event.call)

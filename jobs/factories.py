@@ -18,6 +18,11 @@ from jobs.config import JobConfig
 from manifests.local_store import LocalStore
 from manifests.store import Store
 
+IDLE_GPUS = (
+    "{kind}, which nobody chose, would leave them idle: name a model (--model deepseek-ocr; "
+    "'pagefleet models list' lists them), or say --engine {kind}"
+)
+
 
 def open_store(output: str, s3: S3Config) -> Store:
     """The store at a local folder or an ``s3://`` prefix. Connects when first used."""
@@ -70,7 +75,9 @@ class Recipe:
 
     def fleet_spec(self) -> FleetSpec:
         """The workers of this run, for Ray."""
-        one = footprint(self.config.engine)
+        engine = self.config.engine
+        one = footprint(engine)
+        chosen = "kind" in engine.model_fields_set
         return FleetSpec(
             make_renderer=self.make_renderer,
             make_reader=self.make_reader,
@@ -79,4 +86,6 @@ class Recipe:
             num_gpus=one.num_gpus,
             memory_bytes=one.memory_bytes,
             env=one.env,
+            gpus=engine.gpus,
+            idle_gpus="" if chosen else IDLE_GPUS.format(kind=engine.kind),
         )

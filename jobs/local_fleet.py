@@ -28,6 +28,7 @@ from manifests.fleet import (
     Cause,
     Event,
     ReadDone,
+    ReadProgress,
     RenderDone,
     RendererLost,
     RendererUp,
@@ -39,7 +40,7 @@ from manifests.fleet import (
 )
 from manifests.rows import ResultRow, rows_to_batch
 from manifests.units import UnitPlan
-from manifests.work import Chunk, RenderCall
+from manifests.work import Chunk, ReadReport, RenderCall
 
 NODE = "local"
 REPLICA = "replica-1"
@@ -84,8 +85,11 @@ class LocalFleet:
         self._renderer.send(renderer, call, request)
 
     def read(self, replica: str, read: int, chunk: Chunk, only: tuple[int, ...] | None) -> None:
-        future = asyncio.run_coroutine_threadsafe(self._reader.read(chunk, only), self._loop)
-        self._when_done(future, lambda report: ReadDone(read, report))
+        def tell(report: ReadReport) -> None:
+            self._events.put(ReadProgress(read, report))
+
+        future = asyncio.run_coroutine_threadsafe(self._reader.read(chunk, only, tell), self._loop)
+        self._when_done(future, lambda _: ReadDone(read, ReadReport()))
 
     def open_unit(self, plan: UnitPlan) -> None:
         key = (plan.unit_id, plan.generation)

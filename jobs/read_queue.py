@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from manifests.errors import JobError
-from manifests.fleet import Cause, UnitKey
+from manifests.fleet import Cause, ReplicaUp, UnitKey
 from manifests.work import RenderReport
 
 DEATHS_ALONE = 2
@@ -69,7 +69,10 @@ class _Read:
     replica: str
     part: _Part
     pages: int
+    """Pages of it that still keep the engine busy."""
     suspect: _Suspect | None = None
+    answered: int = 0
+    """Pages of it that are counted among the finished."""
 
 
 @dataclass(slots=True)
@@ -99,6 +102,7 @@ class ReadQueue:
         self._ready: deque[_Part] = deque()
         self._reads: dict[int, _Read] = {}
         self._replicas: dict[str, _Replica] = {}
+        self._stores: dict[str, int] = {}
         self._suspects: deque[_Suspect] = deque()
         self._unproven: list[_Suspect] = []
         self._set_aside = ""
@@ -137,6 +141,11 @@ class ReadQueue:
         return {replica.node for replica in self._replicas.values()}
 
     @property
+    def store_bytes(self) -> int:
+        """Object stores of the nodes that have replicas, 0 where there is none."""
+        return sum(self._stores[node] for node in self.nodes)
+
+    @property
     def per_replica(self) -> dict[str, int]:
         """Pages each replica holds."""
         return {name: replica.pages for name, replica in self._replicas.items()}
@@ -171,8 +180,10 @@ class ReadQueue:
                 self._discard(number)
         self.outstanding.pop(unit, None)
 
-    def replica_up(self, replica: str, node: str, window: int) -> None:
-        self._replicas[replica] = _Replica(node, window)
+    def replica_up(self, event: ReplicaUp) -> None:
+        replica = event.replica
+        self._replicas[replica] = _Replica(event.node, event.window)
+        self._stores[event.node] = event.store_bytes
         self._failed_starts = 0
         if (self._suspects or self._unproven) and not self._set_aside:
             self._set_aside = replica
@@ -187,14 +198,29 @@ class ReadQueue:
             orders.append(self._read(name, replica, self._pick(replica.node)))
         return orders
 
-    def done(self, number: int, pages: int, answered: int) -> None:
-        """A read is finished and its rows are the writer's. ``answered`` of its pages the engine read
-        well: that proves it works, as a blank page does not."""
-        read = self._reads.pop(number, None)
-        if read is None:
+    def progress(self, number: int, pages: int, answered: int) -> None:
+        """Pages of a read are finished and their rows are the writer's: there is room for others.
+
+        ``answered`` of them the engine read well: that proves it works, as a blank page does not.
+        """
+        read = self._reads.get(number)
+        if read is None or not pages:
             return
         self.finished += answered
         self.finished_by[read.replica] += pages
+        self._blameless_deaths = 0
+        read.answered += answered
+        freed = min(pages, read.pages)
+        read.pages -= freed
+        if replica := self._replicas.get(read.replica):
+            replica.pages -= freed
+
+    def done(self, number: int, pages: int, answered: int) -> None:
+        """A read has ended, with the pages that were not told of before."""
+        self.progress(number, pages, answered)
+        read = self._reads.pop(number, None)
+        if read is None:
+            return
         self._blameless_deaths = 0
         self._let_go(read, number)
         self._finish_part(read.part.chunk)
@@ -230,7 +256,7 @@ class ReadQueue:
             elif read.suspect is not None:
                 self._died_alone(read, read.suspect, words)
             else:
-                self._accuse(read.part)
+                self._accuse(read)
         if cause is Cause.CRASH and held:
             self._judge_environment(words)
         elif cause is not Cause.START and held:
@@ -351,14 +377,16 @@ class ReadQueue:
         else:
             self._ready.appendleft(_Part(read.part.chunk, tuple(left)))
 
-    def _accuse(self, part: _Part) -> None:
+    def _accuse(self, read: _Read) -> None:
+        part = read.part
         chunk = self._chunks[part.chunk]
         if chunk.orphaned:
             self._finish_part(part.chunk)
             return
         left = self._unstored(part)
         held = len(part.only) if part.only is not None else len(chunk.pages)
-        self.finished += max(0, held - len(left) - (len(chunk.pages) - chunk.to_read))
+        untold = held - len(left) - (len(chunk.pages) - chunk.to_read) - read.answered
+        self.finished += max(0, untold)
         self._suspects.extend(_Suspect(part.chunk, index) for index in left)
         chunk.parts += len(left) - 1
         self.outstanding[chunk.unit] += len(left) - 1

@@ -55,13 +55,18 @@ class RenderDone:
 
 @dataclass(frozen=True, slots=True)
 class ReplicaUp:
-    """A replica has loaded its engine and read its warm-up page; ``window`` pages keep it busy."""
+    """A replica has loaded its engine and read its warm-up page; ``window`` pages keep it busy.
+
+    ``store_bytes`` is what its node can hold of rendered pages and all else that is passed on, 0 where
+    there is no such limit.
+    """
 
     replica: str
     node: str
     engine: str
     window: int
     load_s: float = 0.0
+    store_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +80,17 @@ class ReplicaLost:
 
 
 @dataclass(frozen=True, slots=True)
+class ReadProgress:
+    """Pages of a read that finished while others of it go on."""
+
+    read: int
+    report: ReadReport
+
+
+@dataclass(frozen=True, slots=True)
 class ReadDone:
+    """A read has ended; ``report`` is of its pages that no ``ReadProgress`` told of."""
+
     read: int
     report: ReadReport
 
@@ -115,6 +130,7 @@ Event = (
     | RenderDone
     | ReplicaUp
     | ReplicaLost
+    | ReadProgress
     | ReadDone
     | ChunkLost
     | UnitOpened

@@ -121,7 +121,7 @@ class RenderReport:
 
 @dataclass(frozen=True, slots=True)
 class ReadReport:
-    """What reading one chunk came to; the rows themselves went to the writer."""
+    """What reading a chunk, or some of its pages, came to; the rows themselves went to the writer."""
 
     statuses: dict[str, int] = field(default_factory=dict)
     prompt_tokens: int = 0
@@ -133,3 +133,15 @@ class ReadReport:
     @property
     def pages(self) -> int:
         return sum(self.statuses.values())
+
+    def __add__(self, other: ReadReport) -> ReadReport:
+        statuses = {**self.statuses}
+        for status, count in other.statuses.items():
+            statuses[status] = statuses.get(status, 0) + count
+        return ReadReport(
+            statuses,
+            self.prompt_tokens + other.prompt_tokens,
+            self.completion_tokens + other.completion_tokens,
+            self.infer_s + other.infer_s,
+            self.layers + other.layers,
+        )

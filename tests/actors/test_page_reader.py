@@ -22,7 +22,7 @@ from manifests.documents import Document
 from manifests.errors import EngineDead, EngineError, StoreError
 from manifests.local_store import LocalStore
 from manifests.rows import BLANK_TEXT, ResultRow, Status
-from manifests.work import Chunk, OpenedDocument, RenderedPage
+from manifests.work import Chunk, OpenedDocument, ReadReport, RenderedPage
 
 Answer = Callable[[Request], Awaitable[Completion]]
 
@@ -395,3 +395,26 @@ def test_the_warm_up_page_comes_in_the_form_the_engine_takes():
         asyncio.run(bench.reader.warm_up())
         (request,) = bench.engine.asked
         assert (len(request.images), len(request.jpegs)) == ((0, 1) if takes_jpeg else (1, 0))
+
+
+def test_pages_are_told_of_as_their_rows_reach_the_sink_while_a_slow_one_goes_on():
+    async def go() -> None:
+        slow = asyncio.Event()
+
+        async def answer(request: Request) -> Completion:
+            if request.page == 2:
+                await slow.wait()
+            return Completion("text", completion_tokens=3)
+
+        bench, told, first = Bench(FakeEngine(answer)), [], asyncio.Event()
+        tell = lambda report: (told.append(report), first.set())  # noqa: E731
+        reading = asyncio.ensure_future(bench.reader.read(chunk(), tell=tell))
+        await first.wait()
+        while sum(report.pages for report in told) < 2:
+            await asyncio.sleep(0)
+        assert sorted(row.page for row in bench.rows) == [1, 3]
+        slow.set()
+        total = await reading
+        assert total == sum(told, ReadReport()) == ReadReport({"ok": 3}, 0, 9, total.infer_s)
+
+    asyncio.run(go())

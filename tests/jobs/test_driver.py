@@ -25,6 +25,7 @@ from manifests.fleet import (
     ChunkLost,
     Event,
     ReadDone,
+    ReadProgress,
     RenderDone,
     RendererLost,
     RendererUp,
@@ -282,11 +283,15 @@ class FakeFleet:
                 return self._replica_dies(name, Cause.CRASH)
             self.writer.add(reading.chunk.unit_id, reading.chunk.generation, rows_to_batch([row]))
             reading.statuses[row.status] += 1
+        untold = ReadReport(dict(reading.statuses - reading.told))
         if reading.left:
-            return []
+            if self.rng.random() < 0.5:
+                return []
+            reading.told = Counter(reading.statuses)
+            return [ReadProgress(number, untold)]
         del self.replicas[name][number]
         self.finished_reads += 1
-        return [ReadDone(number, ReadReport(dict(reading.statuses)))]
+        return [ReadDone(number, untold)]
 
     def _count_read(self, chunk: Chunk, page: RenderedPage, row: ResultRow) -> None:
         unit = self.writer._units.get((chunk.unit_id, chunk.generation))
@@ -391,6 +396,7 @@ class _Reading:
     left: list[RenderedPage]
     alone: bool
     statuses: Counter[str] = field(default_factory=Counter)
+    told: Counter[str] = field(default_factory=Counter)
 
 
 def _row(chunk: Chunk, page: RenderedPage, replica: str) -> ResultRow:

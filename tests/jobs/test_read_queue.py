@@ -9,7 +9,7 @@ import pytest
 
 from jobs.read_queue import MAX_BLAMELESS_DEATHS, ReadOrder, ReadQueue
 from manifests.errors import JobError
-from manifests.fleet import Cause, UnitKey
+from manifests.fleet import Cause, ReplicaUp, UnitKey
 from manifests.pages import PageSpan
 from manifests.work import RenderReport
 
@@ -23,7 +23,7 @@ class Bench:
         self.rows: set[tuple[int, int]] = set()
         self.queue = ReadQueue(self.stored)
         for i in range(replicas):
-            self.queue.replica_up(f"r{i}", f"node{i}", window)
+            self.queue.replica_up(ReplicaUp(f"r{i}", f"node{i}", "e", window))
 
     def stored(self, unit: UnitKey, pages: Sequence[tuple[int, int]]) -> list[bool]:
         return [page in self.rows for page in pages]
@@ -42,7 +42,7 @@ class Bench:
     ) -> None:
         reads = [each.number for each in (order, *others)]
         self.queue.lost(order.replica, cause, reads, f"words of {order.replica}")
-        self.queue.replica_up(replace or order.replica, "node0", 8)
+        self.queue.replica_up(ReplicaUp(replace or order.replica, "node0", "e", 8))
 
     def is_empty(self) -> bool:
         queue = self.queue
@@ -95,6 +95,36 @@ def test_what_was_read_is_forgotten_with_its_bytes():
     bench.queue.done(order.number, 3, 3)
     assert bench.queue.finished == 3, "an answer that comes twice counts once"
     assert bench.queue.finished == 3
+
+
+def test_pages_of_a_read_that_are_done_make_room_while_the_slow_one_goes_on():
+    bench = Bench(window=4)
+    bench.add(0, 1, 4)
+    bench.add(1, 1, 3)
+    slow = bench.order()
+    assert bench.queue.orders() == []
+    bench.rows.update({(0, 1), (0, 2), (0, 3)})
+    bench.queue.progress(slow.number, 3, 3)
+    assert (bench.queue.finished, bench.queue.in_flight) == (3, 1)
+    finish(bench, bench.order(), (1, 1), (1, 2), (1, 3))
+    assert bench.queue.image_bytes == 40, "its images stay until all of it is read"
+    finish(bench, slow, (0, 4))
+    assert (bench.queue.finished, bench.queue.finished_by["r0"]) == (7, 7)
+    assert bench.is_empty()
+    bench.queue.progress(slow.number, 1, 1)
+    assert bench.queue.finished == 7, "what comes late of a read counts for nobody"
+
+
+def test_after_a_crash_pages_that_were_told_of_are_not_counted_again():
+    bench = Bench()
+    bench.add(0, 1, 4)
+    order = bench.order()
+    bench.rows.update({(0, 1), (0, 2), (0, 3)})
+    bench.queue.progress(order.number, 2, 2)
+    bench.die(order)
+    assert bench.queue.finished == 3
+    finish(bench, bench.order(), (0, 4))
+    assert (bench.queue.finished, bench.is_empty()) == (4, True)
 
 
 @pytest.mark.parametrize("cause", [Cause.NODE, Cause.MEMORY, Cause.START])
