@@ -5,15 +5,17 @@ PYTHON ?= python3
 SAMPLES ?= manifests/samples/documents
 OUT ?= out
 SEEDS ?= 3
+TORCH := 2.13.0
 
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+ENGINES := .venv-engines
 
 export PIP_REQUIRE_VIRTUALENV := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check soak bench clean
+.PHONY: help run test test-engines check soak bench clean
 
 help: ## Say what there is to make
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile | expand -t 16
@@ -30,6 +32,9 @@ run: $(VENV)/.installed ## Install, then read the bundled sample on a local Ray 
 test: $(VENV)/.installed-dev ## Install with the test tools, then run the tests
 	$(BIN)/python -m pytest
 
+test-engines: $(ENGINES)/.installed ## Install vLLM's CPU build and Transformers beside it, then test the engines
+	$(ENGINES)/bin/python -m pytest tests/engines
+
 check: $(VENV)/.installed-dev ## Lint, formatting, types, import directions
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -43,7 +48,7 @@ bench: $(VENV)/.installed-dev ## Measure against the named baselines
 	$(BIN)/python -m benchmarks
 
 clean: ## Remove the virtual environment and caches; results stay
-	rm -rf $(VENV) build dist *.egg-info
+	rm -rf $(VENV) $(ENGINES) build dist *.egg-info
 	rm -rf .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
@@ -58,6 +63,16 @@ $(VENV)/.installed-dev: pyproject.toml | $(BIN)/python
 	@echo "Installing pagefleet and the test tools into $(VENV) (1.1 GB, a few minutes the first time) ..."
 	@$(PIP) install --editable ".[dev]"
 	@touch $@ $(VENV)/.installed
+
+# vLLM for GPUs and the CPU build used for tests need different versions of torch: hence an environment
+# of its own. Where pip would fetch torch for CUDA: PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu
+$(ENGINES)/.installed: pyproject.toml tests/engines/requirements.txt | $(BIN)/python
+	@echo "Installing pagefleet, vLLM for CPU and Transformers into $(ENGINES) (4 GB, a few minutes) ..."
+	@"$(PYTHON)" -m venv $(ENGINES)
+	@$(ENGINES)/bin/python -m pip --disable-pip-version-check --quiet install torch==$(TORCH)
+	@$(ENGINES)/bin/python -m pip --disable-pip-version-check --quiet install \
+	  -r tests/engines/requirements.txt --editable ".[test]"
+	@touch $@
 
 $(BIN)/python:
 	@command -v "$(PYTHON)" >/dev/null || { \
