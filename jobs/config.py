@@ -16,11 +16,12 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field
 
 from actors.engines.config import EngineConfig
-from actors.engines.load import check_engine
+from actors.engines.load import MODEL_KINDS, check_engine
 from actors.render.config import RenderConfig
 from actors.retry import RetryPolicy
 from aws.config import S3Config
 from cluster.config import ClusterConfig
+from jobs.model_choice import merged, over_preset
 from manifests.claims import LEASE_S
 from manifests.errors import ConfigError
 from manifests.units import MAX_BYTES, MAX_DOCUMENTS
@@ -30,6 +31,11 @@ POSTPROCESSING_VERSION = 1
 
 RENDER_FIELDS_OF_THE_RESULT = ("dpi", "longest_side", "max_pixels", "skip_blank", "text_layer")
 ENGINE_FIELDS_OF_THE_RESULT = ("kind", "model", "mode", "prompt", "lang", "engine_args")
+MODEL_FIELDS_OF_THE_RESULT = (
+    *("preset", "revision", "size", "subject", "prompt_format", "sampling", "processor_args"),
+    *("max_tiles", "dtype"),
+)
+VLLM_FIELDS_OF_THE_RESULT = ("kv_cache_dtype", "fp8_weights")
 
 
 class InputConfig(BaseModel):
@@ -91,6 +97,8 @@ class JobConfig(BaseModel):
         """What changes a result, and nothing else: not placement, limits, timeouts, paths or inputs."""
         render = self.render.model_dump(include=set(RENDER_FIELDS_OF_THE_RESULT), mode="json")
         engine = self.engine.model_dump(include=set(ENGINE_FIELDS_OF_THE_RESULT), mode="json")
+        if self.engine.kind in MODEL_KINDS:
+            engine |= self._model_fields()
         return {
             "task": self.task,
             "postprocessing": POSTPROCESSING_VERSION,
@@ -98,6 +106,15 @@ class JobConfig(BaseModel):
             **{f"render.{name}": value for name, value in render.items()},
             **{f"engine.{name}": value for name, value in engine.items()},
         }
+
+    def _model_fields(self) -> dict[str, Any]:
+        """A model's part of the result fields. A local folder counts by what it holds."""
+        config = self.engine
+        fields = config.model_dump(include=set(MODEL_FIELDS_OF_THE_RESULT), mode="json")
+        if config.kind == "vllm":
+            vllm = config.vllm.model_dump(include=set(VLLM_FIELDS_OF_THE_RESULT), mode="json")
+            fields |= {f"vllm.{name}": value for name, value in vllm.items()}
+        return fields | {"model": config.model_identity or config.model}
 
 
 def fingerprint(result_fields: Mapping[str, Any]) -> str:
@@ -112,12 +129,12 @@ def load_config(
     flags: Mapping[str, Any],
     base: Mapping[str, Any] | None = None,
 ) -> JobConfig:
-    """Flags over ``--set`` assignments over environment over file over ``base`` over defaults.
+    """Flags over ``--set`` over environment over file over ``base`` over preset over defaults.
 
     ``assignments`` are ``engine.kind=vllm``; ``flags`` map dotted names to values (None: not given).
     Raises ConfigError naming the field, what is allowed, and the nearest name for an unknown one.
     """
-    values = _merged(deepcopy(dict(base or {})), _read_file(file) if file else {})
+    values = merged(deepcopy(dict(base or {})), _read_file(file) if file else {})
     for name, text in sorted(os.environ.items()):
         if name.startswith(ENV_PREFIX):
             path = name.removeprefix(ENV_PREFIX).lower().split("__")
@@ -133,6 +150,7 @@ def load_config(
     for name, value in flags.items():
         if value is not None:
             _assign(values, name.split("."), value, name)
+    values = over_preset(values)
     try:
         config = JobConfig.model_validate(values)
     except pydantic.ValidationError as error:
@@ -157,14 +175,6 @@ def _read_file(file: Path) -> dict[str, Any]:
     if not isinstance(values or {}, dict):
         raise ConfigError(f"{file}: must hold a mapping like 'engine: {{kind: rapidocr}}'")
     return values or {}
-
-
-def _merged(below: dict[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
-    for name, value in above.items():
-        old = below.get(name)
-        both = isinstance(old, dict) and isinstance(value, dict) and name != "engine_args"
-        below[name] = _merged(old, value) if both and old is not None else value
-    return below
 
 
 def _parse(text: str) -> Any:

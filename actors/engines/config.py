@@ -106,11 +106,13 @@ class EngineConfig(BaseModel):
         "for what it does not cover), vllm, transformers, openai, or scripted (tests and benchmarks).",
     )
     model: str = Field("", description="Preset, local folder or hub id; empty: the engine's own.")
+    model_identity: str = Field("", description="Digest of a local model folder; found by itself.")
     preset: str = Field("", description="Preset the settings come from; empty: found by the model.")
     revision: str = Field("", description="Revision of a hub model; empty: the preset's, else the newest.")
     mode: str = Field("", description="Prompt mode of the preset; empty: the preset's default.")
     size: str = Field("", description="Image size of the preset (tiny … gundam); empty: its default.")
     prompt: str = Field("", description="Overrides the preset's prompt; <image> stands for an image.")
+    subject: str = Field("", description="What a locate prompt looks for.")
     prompt_format: Literal["chat", "raw"] = Field(
         "chat", description="chat: the model's chat template is put around the prompt; raw: nothing is."
     )
@@ -156,6 +158,6 @@ class EngineConfig(BaseModel):
         servers = values.get("openai")
         if isinstance(servers, dict) and servers.get("server_urls"):
             return {**values, "kind": "openai"}
-        if values.get("model"):
+        if values.get("model") or values.get("preset"):
             return {**values, "kind": "vllm"}
         return {**values, "kind": "auto"} if values.get("lang") else values
