@@ -6,6 +6,7 @@ Everything in it is somebody else's: sizes are capped, and what cannot be parsed
 
 from __future__ import annotations
 
+import fnmatch
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -135,8 +136,9 @@ def _placeholder(path: Path, topic: Topic) -> list[Finding]:
 
 
 def _first(folder: Path, patterns: tuple[str, ...]) -> str:
-    """The first file there is, a broken link included."""
-    return next((path.name for pattern in patterns for path in sorted(folder.glob(pattern))), "")
+    """The first file there is, a broken link included (which ``glob`` leaves out)."""
+    names = sorted(path.name for path in folder.iterdir())
+    return next((name for pattern in patterns for name in fnmatch.filter(names, pattern)), "")
 
 
 def _is_there(path: Path) -> bool:
