@@ -79,3 +79,8 @@ class ModelReport:
         for tensor in self.tensors:
             counts[tensor.dtype] = counts.get(tensor.dtype, 0) + tensor.parameters
         return dict(sorted(counts.items(), key=lambda item: -item[1]))
+
+    @property
+    def memory_tensors(self) -> tuple[Tensor, ...]:
+        """The tensors, or where the files are pickles one that stands for them all."""
+        return self.tensors or (Tensor("weights", "unknown", (), self.weight_bytes),)
