@@ -11,6 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
+from jobs import cli_options as options
 from manifests.errors import ConfigError, PagefleetError
 
 app = typer.Typer(
@@ -24,28 +25,6 @@ app = typer.Typer(
 manifest_app = typer.Typer(help="Make manifests.", no_args_is_help=True)
 app.add_typer(manifest_app, name="manifest")
 
-Inputs = Annotated[
-    list[str],
-    typer.Argument(
-        metavar="INPUT",
-        help="Files, folders, quoted globs, s3:// prefixes, manifests (.jsonl, .csv, .parquet).",
-    ),
-]
-Output = Annotated[str, typer.Option("--output", "-o", help="Output folder or s3:// prefix.")]
-Out = Annotated[str, typer.Argument(metavar="OUT", help="Output folder or s3:// prefix of a job.")]
-ConfigFile = Annotated[Path | None, typer.Option("--config", "-c", help="YAML with any of the settings.")]
-Sets = Annotated[
-    list[str] | None,
-    typer.Option("--set", metavar="NAME=VALUE", help="Any setting: --set engine.kind=rapidocr."),
-]
-SingleProcess = Annotated[
-    bool, typer.Option("--single-process", help="Without Ray: for debugging and small jobs.")
-]
-Endpoint = Annotated[str | None, typer.Option("--s3-endpoint-url", help="S3-compatible server.")]
-Profile = Annotated[str | None, typer.Option("--s3-profile", help="AWS profile.")]
-Region = Annotated[str | None, typer.Option("--s3-region", help="AWS region.")]
-Password = Annotated[str | None, typer.Option(help="For encrypted PDFs, after the empty password was tried.")]
-
 OCR_EPILOG = """Examples:
 
 pagefleet ocr scans/ -o out
@@ -53,6 +32,12 @@ pagefleet ocr scans/ -o out
 pagefleet ocr 'scans/**/*.tif' letters.pdf -o out --max-pages 5 --limit 20
 
 pagefleet ocr manifest.jsonl -o s3://bucket/out --engine rapidocr --replicas 8
+
+pagefleet ocr scans/ -o out --model deepseek-ocr --mode grounded --size base
+
+pagefleet ocr scans/ -o out --model models/InternVL3_5-8B-HF --engine transformers --batch-size auto
+
+pagefleet ocr scans/ -o out --model qwen3-vl:4b --server-url http://gpu1:8000/v1 --server-url http://gpu2:8000/v1
 
 Run the same command again to go on where a run stopped. Exit status: 0 all pages ended within the
 failure tolerance, 1 the job could not run, 2 usage, 3 more pages failed than --max-failed, 130
@@ -68,7 +53,7 @@ def _show_version(wanted: bool) -> None:
 
 
 @app.callback()
-def options(
+def main_options(
     version: Annotated[
         bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version.")
     ] = False,
@@ -78,60 +63,55 @@ def options(
 
 @app.command(epilog=OCR_EPILOG)
 def ocr(
-    inputs: Inputs,
-    output: Output,
-    config: ConfigFile = None,
-    engine: Annotated[str | None, typer.Option(help="rapidocr (default), tesseract, or auto: both.")] = None,
-    model: Annotated[str | None, typer.Option(help="Model of the engine.")] = None,
-    lang: Annotated[
-        str | None,
-        typer.Option(help="Languages by Tesseract's codes (ell, deu+eng); implies --engine auto."),
-    ] = None,
-    dpi: Annotated[int | None, typer.Option(help="Resolution of PDF pages (default: 150).")] = None,
-    longest_side: Annotated[
-        int | None, typer.Option(help="Pixels of the longest side, instead of --dpi.")
-    ] = None,
-    text_layer: Annotated[
-        str | None,
-        typer.Option(
-            metavar="never|fallback|prefer",
-            help="Text a PDF page holds: taken never (default), where the engine fails, or, where it "
-            "can be trusted, instead of reading.",
-        ),
-    ] = None,
-    password: Password = None,
-    max_pages: Annotated[
-        int | None, typer.Option(help="Read only the first N pages of each document.")
-    ] = None,
-    limit: Annotated[int | None, typer.Option(help="Read only the first N documents.")] = None,
-    page_images: Annotated[
-        bool | None, typer.Option("--page-images", help="Keep rendered pages beside the Markdown.")
-    ] = None,
-    replicas: Annotated[int | None, typer.Option(help="Engine replicas (default: auto).")] = None,
-    address: Annotated[
-        str | None, typer.Option(help="Ray cluster to join (default: RAY_ADDRESS, else local).")
-    ] = None,
-    shard_index: Annotated[int | None, typer.Option(help="This process's share, from 0.")] = None,
-    num_shards: Annotated[int | None, typer.Option(help="Processes that share the input.")] = None,
-    max_failed: Annotated[
-        float | None, typer.Option(help="Share of pages that may fail before exit status 3.")
-    ] = None,
-    deadline: Annotated[float | None, typer.Option(help="Stop, resumable, after so many seconds.")] = None,
-    new_generation: Annotated[
-        bool,
-        typer.Option("--new-generation", help="Settings changed: read everything again into this output."),
-    ] = False,
-    single_process: SingleProcess = False,
-    s3_endpoint_url: Endpoint = None,
-    s3_profile: Profile = None,
-    s3_region: Region = None,
-    sets: Sets = None,
+    inputs: options.Inputs,
+    output: options.Output,
+    config: options.ConfigFile = None,
+    engine: options.Engine = None,
+    model: options.Model = None,
+    mode: options.Mode = None,
+    size: options.Size = None,
+    prompt: options.Prompt = None,
+    server_url: options.ServerUrl = None,
+    lang: options.Lang = None,
+    batch_size: options.BatchSize = None,
+    max_tiles: options.MaxTiles = None,
+    device: options.Device = None,
+    gpus: options.Gpus = None,
+    tensor_parallel_size: options.TensorParallelSize = None,
+    dpi: options.Dpi = None,
+    longest_side: options.LongestSide = None,
+    text_layer: options.TextLayer = None,
+    password: options.Password = None,
+    page_images: options.PageImages = None,
+    replicas: options.Replicas = None,
+    address: options.Address = None,
+    shard_index: options.ShardIndex = None,
+    num_shards: options.NumShards = None,
+    max_pages: options.MaxPages = None,
+    limit: options.Limit = None,
+    max_failed: options.MaxFailed = None,
+    deadline: options.Deadline = None,
+    new_generation: options.NewGeneration = False,
+    single_process: options.SingleProcess = False,
+    s3_endpoint_url: options.Endpoint = None,
+    s3_profile: options.Profile = None,
+    s3_region: options.Region = None,
+    sets: options.Sets = None,
 ) -> None:
     """Read text off every page of the inputs."""
     flags = {
         "engine.kind": engine,
         "engine.model": model,
+        "engine.mode": mode,
+        "engine.size": size,
+        "engine.prompt": prompt,
+        "engine.openai.server_urls": server_url or None,
         "engine.lang": lang,
+        "engine.transformers.batch_size": batch_size,
+        "engine.max_tiles": max_tiles,
+        "engine.device": device,
+        "engine.gpus": gpus,
+        "engine.tensor_parallel_size": tensor_parallel_size,
         "render.dpi": dpi,
         "render.longest_side": longest_side,
         "render.text_layer": text_layer,
@@ -155,22 +135,22 @@ def ocr(
         if not output.strip():
             raise ConfigError("--output: name a folder or an s3:// prefix")
         settings = load_config(config, sets or [], flags)
-        options = RunOptions(single_process, new_generation, resume_command=_this_command())
-        return read_corpus(inputs, output, settings, options, say).exit_status
+        how = RunOptions(single_process, new_generation, resume_command=_this_command())
+        return read_corpus(inputs, output, settings, how, say).exit_status
 
     _exit_with(work)
 
 
 @app.command(epilog="Example: pagefleet retry out")
 def retry(
-    out: Out,
-    config: ConfigFile = None,
-    password: Password = None,
-    single_process: SingleProcess = False,
-    s3_endpoint_url: Endpoint = None,
-    s3_profile: Profile = None,
-    s3_region: Region = None,
-    sets: Sets = None,
+    out: options.Out,
+    config: options.ConfigFile = None,
+    password: options.Password = None,
+    single_process: options.SingleProcess = False,
+    s3_endpoint_url: options.Endpoint = None,
+    s3_profile: options.Profile = None,
+    s3_region: options.Region = None,
+    sets: options.Sets = None,
 ) -> None:
     """Read the failed pages of an output again, as the next generation of their units.
 
@@ -184,18 +164,18 @@ def retry(
         from jobs.retrying import retry_config
 
         settings = retry_config(out, config, sets or [], flags)
-        options = RunOptions(single_process, resume_command=_this_command())
-        return retry_failed(out, settings, options, say).exit_status
+        how = RunOptions(single_process, resume_command=_this_command())
+        return retry_failed(out, settings, how, say).exit_status
 
     _exit_with(work)
 
 
 @app.command(epilog="Example: pagefleet assemble out")
 def assemble(
-    out: Out,
-    s3_endpoint_url: Endpoint = None,
-    s3_profile: Profile = None,
-    s3_region: Region = None,
+    out: options.Out,
+    s3_endpoint_url: options.Endpoint = None,
+    s3_profile: options.Profile = None,
+    s3_region: options.Region = None,
 ) -> None:
     """Write every document's Markdown again, from the Parquet rows alone."""
 
@@ -220,16 +200,16 @@ def assemble(
 
 @app.command(epilog="Example: pagefleet verify out --manifest corpus.jsonl")
 def verify(
-    out: Out,
+    out: options.Out,
     manifest: Annotated[
         list[str] | None, typer.Option("--manifest", "-m", help="Check against this manifest too.")
     ] = None,
     hashes: Annotated[
         bool, typer.Option("--hashes", help="Compare SHA-256 where the manifest gave one.")
     ] = False,
-    s3_endpoint_url: Endpoint = None,
-    s3_profile: Profile = None,
-    s3_region: Region = None,
+    s3_endpoint_url: options.Endpoint = None,
+    s3_profile: options.Profile = None,
+    s3_region: options.Region = None,
 ) -> None:
     """Check an output by code of its own: every page one row, Markdown true, sources unchanged.
 
@@ -240,8 +220,8 @@ def verify(
         from jobs.verify.check import VerifyS3Options, print_findings
         from jobs.verify.check import verify as check
 
-        options = VerifyS3Options(s3_endpoint_url, s3_region, s3_profile)
-        findings = check(out, manifest or [], options, hashes)
+        s3 = VerifyS3Options(s3_endpoint_url, s3_region, s3_profile)
+        findings = check(out, manifest or [], s3, hashes)
         print_findings(findings)
         return 0 if findings.ok else 1
 
@@ -252,15 +232,15 @@ def verify(
     "build", epilog="Example: pagefleet manifest build scans/ -o corpus.jsonl --page-counts --hashes"
 )
 def build(
-    inputs: Inputs,
+    inputs: options.Inputs,
     output: Annotated[Path, typer.Option("--output", "-o", help=".jsonl, .csv or .parquet")],
     page_counts: Annotated[
         bool, typer.Option("--page-counts", help="Open each document and count its pages.")
     ] = False,
     hashes: Annotated[bool, typer.Option("--hashes", help="SHA-256 of each local document.")] = False,
-    s3_endpoint_url: Endpoint = None,
-    s3_profile: Profile = None,
-    s3_region: Region = None,
+    s3_endpoint_url: options.Endpoint = None,
+    s3_profile: options.Profile = None,
+    s3_region: options.Region = None,
 ) -> None:
     """Write a manifest of the inputs: one row per document with id, size and version."""
 
