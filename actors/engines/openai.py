@@ -1,0 +1,110 @@
+"""Models behind OpenAI-compatible servers (vLLM's, SGLang's, llama.cpp's, a provider's)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from actors.engines.base import Completion, EngineInfo, Request
+from actors.engines.config import EngineConfig
+from actors.servers.address import server_addresses
+from actors.servers.chat import ChatFormat
+from actors.servers.client import Patience, ServerClient
+from actors.servers.key import ApiKey
+from actors.servers.pool import ServerPool
+from actors.servers.start import Served, StartCheck
+from manifests.errors import ConfigError
+
+MOST_IN_FLIGHT = 512
+ANSWER_SHARE = 0.95
+"""Of the time a page may take. The server is given less, so that it is blamed before the page is."""
+
+
+class OpenAiEngine:
+    """Passes pages on to servers, to each as many as it can take.
+
+    The constructor asks the servers what they serve and blocks meanwhile. Raises ConfigError when none
+    answers, one refuses the key, or the model is not theirs. The chat template is the server's;
+    ``extra_body`` has the last word on a request's fields, and null leaves one out.
+    """
+
+    def __init__(self, config: EngineConfig) -> None:
+        settings = config.openai
+        self._config = config
+        self._addresses = server_addresses(settings.server_urls)
+        self._key = ApiKey.from_environment(settings.api_key_env)
+        with StartCheck(self._key, settings.connect_timeout_s) as check:
+            served = check.served(self._addresses, config.model)
+            _check_length(config, served)
+            guarded = _is_guarded(config, served)
+            whitelist = check.token_ids(served, config.sampling.ngram_whitelist) if guarded else []
+        self._model = served.model
+        self._format = ChatFormat(_fields(config, served, whitelist))
+        self._client: ServerClient | None = None
+
+    @property
+    def info(self) -> EngineInfo:
+        most = self._config.openai.max_concurrency * len(self._addresses)
+        concurrency = min(most, MOST_IN_FLIGHT)
+        return EngineInfo(
+            name="openai",
+            model=self._model,
+            concurrency=concurrency,
+            window=concurrency + max(4, concurrency // 4),
+            abortable=True,
+            takes_jpeg=True,
+        )
+
+    async def read(self, request: Request) -> Completion:
+        if self._client is None:  # here, because it belongs to the loop that reads
+            self._client = self._connect()
+        return await self._client.ask(self._format.body(request))
+
+    async def close(self) -> None:
+        if self._client is not None:
+            await self._client.close()
+
+    def _connect(self) -> ServerClient:
+        settings = self._config.openai
+        pool = ServerPool(self._addresses, settings.max_concurrency, settings.outage_s)
+        patience = Patience(
+            connect_s=settings.connect_timeout_s,
+            answer_s=self._config.page_timeout_s * ANSWER_SHARE,
+            attempts=settings.attempts,
+        )
+        return ServerClient(pool, self._key, patience, self._format.probe())
+
+
+def _check_length(config: EngineConfig, served: Served) -> None:
+    wanted, longest = config.sampling.max_tokens, served.max_model_len
+    if longest is not None and wanted >= longest:
+        raise ConfigError(
+            f"engine.sampling.max_tokens: {wanted} leaves no room for a page in the {longest} tokens that "
+            "the server has for prompt and answer: set it lower, or start the server with more "
+            "(--max-model-len)"
+        )
+
+
+def _is_guarded(config: EngineConfig, served: Served) -> bool:
+    return served.is_vllm and config.sampling.ngram_size > 0
+
+
+def _fields(config: EngineConfig, served: Served, whitelist: list[int]) -> dict[str, Any]:
+    """What every request says besides its messages and temperature. ``max_tokens`` is what all servers
+    know; where only ``max_completion_tokens`` is taken, ``extra_body`` can say so."""
+    sampling = config.sampling
+    fields: dict[str, Any] = {
+        "model": served.model,
+        "max_tokens": sampling.max_tokens,
+        "top_p": sampling.top_p,
+        "seed": sampling.seed,
+    }
+    if sampling.stop:
+        fields["stop"] = sampling.stop
+    if served.is_vllm:
+        fields["min_tokens"] = sampling.min_tokens
+        fields["repetition_penalty"] = sampling.repetition_penalty
+        fields["skip_special_tokens"] = sampling.skip_special_tokens
+    if _is_guarded(config, served):
+        guard = {"ngram_size": sampling.ngram_size, "window_size": sampling.ngram_window}
+        fields["vllm_xargs"] = {**guard, **({"whitelist_token_ids": whitelist} if whitelist else {})}
+    return {**fields, **config.openai.extra_body}
