@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shlex
 import sys
@@ -224,6 +225,60 @@ def verify(
         findings = check(out, manifest or [], s3, hashes)
         print_findings(findings)
         return 0 if findings.ok else 1
+
+    _exit_with(work)
+
+
+@app.command(
+    epilog="Example: pagefleet ask old.jpg 'new.pdf#3' --model qwen3-vl --prompt '<image><image>Changes?'"
+)
+def ask(
+    images: Annotated[
+        list[str],
+        typer.Argument(metavar="IMAGE", help="Images and PDFs; 'letter.pdf#3' is its third page."),
+    ],
+    prompt: Annotated[
+        str, typer.Option(help="<image> stands for an image, once for each (default: the preset's).")
+    ] = "",
+    config: options.ConfigFile = None,
+    engine: options.Engine = None,
+    model: options.Model = None,
+    mode: options.Mode = None,
+    size: options.Size = None,
+    server_url: options.ServerUrl = None,
+    lang: options.Lang = None,
+    device: options.Device = None,
+    longest_side: options.LongestSide = None,
+    password: options.Password = None,
+    as_json: Annotated[bool, typer.Option("--json", help="With finish reason and tokens, as JSON.")] = False,
+    sets: options.Sets = None,
+) -> None:
+    """Ask an engine about a few images, here and without Ray; its answer goes to standard output.
+
+    Exit status 0 with an answer, 1 when the engine cannot start or answer, 2 usage.
+    """
+    flags = {
+        "engine.kind": engine,
+        "engine.model": model,
+        "engine.mode": mode,
+        "engine.size": size,
+        "engine.openai.server_urls": server_url or None,
+        "engine.lang": lang,
+        "engine.device": device,
+        "render.longest_side": longest_side,
+        "render.password": password,
+    }
+
+    def work() -> int:
+        from jobs.ask import Question, as_fields, remarks
+        from jobs.ask import ask as answer_to
+        from jobs.config import load_config
+
+        answer = answer_to(Question(tuple(images), prompt), load_config(config, sets or [], flags))
+        typer.echo(json.dumps(as_fields(answer), ensure_ascii=False) if as_json else answer.text)
+        for remark in remarks(answer):
+            say(f"warning: {remark}")
+        return 0
 
     _exit_with(work)
 
