@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
 import time
@@ -15,6 +16,7 @@ from uuid import uuid4
 from actors.engines.load import check_taken
 from actors.ocr.languages import script_warnings
 from actors.page_reader import LINGER_S
+from actors.weights.guard import check_model
 from aws.s3_source import list_documents
 from jobs.config import JobConfig
 from jobs.driver import Driver, DriverConfig, Stopped
@@ -67,6 +69,7 @@ def read_corpus(
 ) -> Outcome:
     """Read what the inputs name into the output, or go on where an earlier run stopped."""
     check_taken(config.engine)
+    check_model(config.engine, must_exist=options.single_process or not joins_a_cluster(config))
     found = expand_inputs(inputs, lambda uri: list_documents(uri, config.s3))
     overview = survey(found)  # before the output is touched: a malformed manifest must not bind it
     store = open_store(output, config.s3)
@@ -76,6 +79,11 @@ def read_corpus(
         return plan_run(found, config.input, store, job.fingerprint if job.replaced else "", overview)
 
     return _Run(store, job, output, options, say).carry_out(plan, found)
+
+
+def joins_a_cluster(config: JobConfig) -> bool:
+    """Whether workers may run on other machines, which may have what this one has not."""
+    return bool(config.cluster.address or os.environ.get("RAY_ADDRESS"))
 
 
 def retry_failed(output: str, config: JobConfig | None, options: RunOptions, say: Say) -> Outcome:
