@@ -1,1 +1,1 @@
-"""What generating engines share, and what each of them needs beside its engine module."""
+"""What engines that generate text share: tokens in batches, memory, and answers that never end."""
