@@ -6,14 +6,15 @@ import json
 import os
 import shlex
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from jobs import cli_options as options
-from manifests.errors import ConfigError, PagefleetError
+from jobs import models_cli
+from jobs.cli_exit import exit_with, say
+from manifests.errors import ConfigError
 
 app = typer.Typer(
     name="pagefleet",
@@ -25,6 +26,7 @@ app = typer.Typer(
 )
 manifest_app = typer.Typer(help="Make manifests.", no_args_is_help=True)
 app.add_typer(manifest_app, name="manifest")
+app.add_typer(models_cli.app, name="models")
 
 OCR_EPILOG = """Examples:
 
@@ -139,7 +141,7 @@ def ocr(
         how = RunOptions(single_process, new_generation, resume_command=_this_command())
         return read_corpus(inputs, output, settings, how, say).exit_status
 
-    _exit_with(work)
+    exit_with(work)
 
 
 @app.command(epilog="Example: pagefleet retry out")
@@ -168,7 +170,7 @@ def retry(
         how = RunOptions(single_process, resume_command=_this_command())
         return retry_failed(out, settings, how, say).exit_status
 
-    _exit_with(work)
+    exit_with(work)
 
 
 @app.command(epilog="Example: pagefleet assemble out")
@@ -196,7 +198,7 @@ def assemble(
         say(f"{sum(assemble_unit(store, footer) for footer in footers):,} documents assembled in {out}")
         return 0
 
-    _exit_with(work)
+    exit_with(work)
 
 
 @app.command(epilog="Example: pagefleet verify out --manifest corpus.jsonl")
@@ -226,7 +228,7 @@ def verify(
         print_findings(findings)
         return 0 if findings.ok else 1
 
-    _exit_with(work)
+    exit_with(work)
 
 
 @app.command(
@@ -280,7 +282,7 @@ def ask(
             say(f"warning: {remark}")
         return 0
 
-    _exit_with(work)
+    exit_with(work)
 
 
 @manifest_app.command(
@@ -307,13 +309,7 @@ def build(
         say(build_manifest_file(inputs, output, page_counts, hashes, settings))
         return 0
 
-    _exit_with(work)
-
-
-def say(line: str) -> None:
-    """One plain line for people, on standard error so that pipes stay clean."""
-    sys.stderr.write(f"{line}\n")
-    sys.stderr.flush()
+    exit_with(work)
 
 
 def _s3_flags(endpoint_url: str | None, profile: str | None, region: str | None) -> dict[str, Any]:
@@ -331,21 +327,6 @@ def _this_command() -> str:
         elif word.startswith("--password="):
             words[place] = "--password=…"
     return f"{words[0]} {shlex.join(words[1:])}"
-
-
-def _exit_with(work: Callable[[], int]) -> None:
-    """The one boundary: deliberate errors become a message, whatever else keeps its traceback."""
-    try:
-        status = work()
-    except PagefleetError as error:
-        say(f"error: {error}")
-        status = error.exit_status
-    except KeyboardInterrupt:
-        say("interrupted: run the same command again to go on")
-        status = 130
-    if status == 130:
-        os._exit(status)  # an engine's thread may still be busy with a page for a while
-    raise typer.Exit(status)
 
 
 def run_command(name: str) -> None:
