@@ -1,0 +1,175 @@
+"""The openai engine against a real HTTP server: what is asked, of whom, and how much at once."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from actors.engines.base import Completion, Request
+from actors.engines.openai import OpenAiEngine
+from manifests.errors import ConfigError, EngineError
+from tests.actors.openai_engine import (
+    engine_for,
+    expect_each_its_own,
+    page,
+    quick_rests,
+    read,
+    read_all,
+    run,
+    server,
+    two,
+    until,
+)
+from tests.actors.openai_server import GOOD, OpenAiServer, Reply, answer_of, digest
+
+__all__ = ["quick_rests", "server", "two"]  # fixtures
+
+
+def test_the_request_says_what_the_configuration_says(server: OpenAiServer) -> None:
+    engine = engine_for(
+        server,
+        sampling={"max_tokens": 77, "top_p": 0.9, "seed": 5, "stop": ["END"]},
+        openai={"extra_body": {"max_tokens": None, "max_completion_tokens": 77}},
+    )
+    images = [b"first", b"second" * 100_000]
+    request = Request("d", 1, [], 'One:\n<image>\nand two: <image> "What\nchanged?"', 0.3, jpegs=images)
+    completion = read(engine, request)
+    expected = ["One:", digest(images[0]), "and two: ", digest(images[1]), ' "What\nchanged?"']
+    assert completion.text == " | ".join(expected)
+    assert (completion.finish_reason, completion.prompt_tokens, completion.completion_tokens) == (
+        "stop",
+        7,
+        3,
+    )
+    body = server.calls[0].body
+    del body["messages"]
+    assert body == {
+        "model": "reader",
+        "max_completion_tokens": 77,
+        "temperature": 0.3,
+        "top_p": 0.9,
+        "seed": 5,
+        "stop": ["END"],
+    }
+    assert "Authorization" not in server.calls[0].headers
+
+
+def test_a_prompt_without_the_image_it_promises_is_refused(server: OpenAiServer) -> None:
+    with pytest.raises(EngineError, match="2 <image> placeholders for 1 image"):
+        read(engine_for(server), page(prompt="<image><image>"))
+    assert not server.calls
+
+
+def test_vllm_gets_what_only_it_understands() -> None:
+    sampling = {
+        "max_tokens": 512,
+        "min_tokens": 2,
+        "ngram_size": 30,
+        "ngram_whitelist": ["<td>", "<table>", "x"],
+    }
+    with OpenAiServer(owner="vllm") as server:
+        read(engine_for(server, sampling={**sampling, "skip_special_tokens": False}))
+        body = server.calls[0].body
+        assert (body["min_tokens"], body["repetition_penalty"], body["skip_special_tokens"]) == (
+            2,
+            1.0,
+            False,
+        )
+        guard = {"ngram_size": 30, "window_size": 90, "whitelist_token_ids": [4, 7]}
+        assert body["vllm_xargs"] == guard
+        with pytest.raises(
+            ConfigError, match=r"max_tokens: 8192 leaves no room for a page in the 8192 tokens"
+        ):
+            engine_for(server, sampling={"max_tokens": 8192})
+
+
+@pytest.mark.parametrize(
+    ("body", "finish_reason"),
+    [
+        (answer_of("", "stop"), "stop"),
+        (answer_of("cut", "length"), "length"),
+        (answer_of("again and " * 300, "length"), "repetition"),
+        (answer_of("again and", "repetition"), "repetition"),
+        (answer_of("odd", None), "stop"),  # type: ignore[arg-type]
+    ],
+)
+def test_finish_reasons(server: OpenAiServer, body: str, finish_reason: str) -> None:
+    server.script = lambda call: Reply(body=body)
+    assert read(engine_for(server)).finish_reason == finish_reason
+
+
+def test_every_request_of_many_gets_its_own_answer(two: list[OpenAiServer]) -> None:
+    engine = engine_for(*two, openai={"max_concurrency": 20})
+    assert (engine.info.concurrency, engine.info.window) == (40, 50)
+    expect_each_its_own(run(engine, lambda engine: read_all(engine, 300)))
+    assert all(server.most_in_flight <= 20 for server in two)
+    assert all(len(server.calls) > 75 for server in two)
+
+
+def test_the_least_loaded_server_is_asked(two: list[OpenAiServer]) -> None:
+    slow, quick = two
+
+    async def work(engine: OpenAiEngine) -> list[Completion]:
+        slow.hold()
+        reading = asyncio.ensure_future(read_all(engine, 100))
+        await until(lambda: len(quick.calls) >= 90)
+        slow.go_on()
+        return await reading
+
+    expect_each_its_own(run(engine_for(*two, openai={"max_concurrency": 8}), work))
+    assert slow.most_in_flight <= 8
+
+
+def test_a_server_that_takes_few_at_once_gets_few(server: OpenAiServer) -> None:
+    server.script = lambda call: Reply(429) if server.in_flight > 4 else Reply(seconds=0.01)
+    expect_each_its_own(run(engine_for(server), lambda engine: read_all(engine, 200)))
+    refused = sum(1 for call in server.calls) - 200
+    assert 0 < refused < 150
+
+
+def test_retry_after_is_honoured_and_others_take_over(two: list[OpenAiServer]) -> None:
+    busy, other = two
+    busy.script = lambda call: Reply(429, headers={"Retry-After": "1"}) if call.number == 1 else GOOD
+
+    async def work(engine: OpenAiEngine) -> None:
+        await read_all(engine, 4)
+        assert len(busy.calls) <= 2  # what was sent before the refusal
+        while len(busy.calls) <= 2:
+            await engine.read(page())
+
+    run(engine_for(*two), work)
+    refused_at = busy.calls[0].at
+    assert busy.calls[-1].at - refused_at >= 0.99
+    assert other.calls[-1].at < refused_at + 5
+
+
+def test_a_server_alone_is_waited_for(server: OpenAiServer) -> None:
+    server.script = lambda call: Reply(503, headers={"Retry-After": "0.4"}) if call.number == 1 else GOOD
+    read(engine_for(server))
+    first, second = server.calls
+    assert second.at - first.at >= 0.39
+
+
+def test_a_cancelled_request_is_taken_back(server: OpenAiServer) -> None:
+    server.script = lambda call: Reply(hang=True) if call.number <= 2 else GOOD
+
+    async def work(engine: OpenAiEngine) -> Completion:
+        stuck = [asyncio.ensure_future(engine.read(page())) for _ in range(3)]  # two are sent, one waits
+        await until(lambda: len(server.calls) == 2)
+        for task in (stuck[2], *stuck[:2]):
+            task.cancel()
+        await asyncio.gather(*stuck, return_exceptions=True)
+        await until(lambda: server.disconnected == 2 and server.in_flight == 0)
+        return await engine.read(page())
+
+    assert run(engine_for(server, openai={"max_concurrency": 2}), work).text.endswith("Read.")
+
+
+def test_connections_are_kept_and_used_again(server: OpenAiServer) -> None:
+    async def work(engine: OpenAiEngine) -> None:
+        for _ in range(20):
+            await engine.read(page())
+
+    run(engine_for(server), work)
+    assert len({call.peer for call in server.calls}) == 1
