@@ -125,7 +125,10 @@ class EngineConfig(BaseModel):
         "auto", description="auto: GPUs for models, cores for OCR engines; cpu: a model on cores, slowly."
     )
     gpus: str = Field(
-        "", pattern=r"^(\d+(,\d+)*)?$", description="GPUs of a local run, by number: 0,1; empty: all."
+        "",
+        pattern=r"^(\d+(,\d+)*)?$",
+        coerce_numbers_to_str=True,
+        description="GPUs of a local run, by number: 0,1; empty: all.",
     )
     tensor_parallel_size: int = Field(1, ge=1, description="GPUs in one replica's group.")
     dtype: Literal["auto", "bfloat16", "float16", "float32"] = Field(
