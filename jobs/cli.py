@@ -96,6 +96,7 @@ def ocr(
     deadline: options.Deadline = None,
     new_generation: options.NewGeneration = False,
     single_process: options.SingleProcess = False,
+    dry_run: options.DryRun = False,
     s3_endpoint_url: options.Endpoint = None,
     s3_profile: options.Profile = None,
     s3_region: options.Region = None,
@@ -139,6 +140,10 @@ def ocr(
             raise ConfigError("--output: name a folder or an s3:// prefix")
         settings = load_config(config, sets or [], flags)
         how = RunOptions(single_process, new_generation, resume_command=_this_command())
+        if dry_run:
+            from jobs.dry_run import dry_run as look_ahead
+
+            return look_ahead(inputs, output, settings, how, typer.echo)
         return read_corpus(inputs, output, settings, how, say).exit_status
 
     exit_with(work)

@@ -30,6 +30,14 @@ Sets = Annotated[
 SingleProcess = Annotated[
     bool, typer.Option("--single-process", help="Without Ray: for debugging and small jobs.")
 ]
+DryRun = Annotated[
+    bool,
+    typer.Option(
+        "--dry-run",
+        help="Load and write nothing: check inputs, engine, weights, memory, servers and output. Exit "
+        "status 1 when something stands in the way.",
+    ),
+]
 NewGeneration = Annotated[
     bool,
     typer.Option("--new-generation", help="Settings changed: read everything again into this output."),

@@ -18,8 +18,8 @@ from actors.weights.check import check_folder
 from actors.weights.guard import CHECKED_KINDS
 from actors.weights.headers import Tensor
 from actors.weights.locate import cached_snapshot, names_folder
-from actors.weights.memory import GIB, PAGE_TOKENS, Plan, divides, estimate, overhead_bytes, weight_share
-from actors.weights.report import ModelReport, Topic
+from actors.weights.memory import PAGE_TOKENS, Plan, divides, estimate, overhead_bytes, weight_share
+from actors.weights.report import GIB, ModelReport, Topic, gib
 from actors.weights.shape import ModelShape, model_shape
 from manifests.errors import ConfigError
 
@@ -67,11 +67,6 @@ def find_model(target: str) -> Path:
         f"{target}: its weights ({choices[0].model}) are not on this machine: "
         f"run 'pagefleet models pull {target}'"
     )
-
-
-def gib(size: float) -> str:
-    """Bytes as GiB, small ones as MiB."""
-    return f"{size / GIB:,.1f} GiB" if size >= GIB / 10 else f"{size / 2**20:,.1f} MiB"
 
 
 def _asked_card(text: str) -> Card:

@@ -14,9 +14,9 @@ from typing import Any
 from actors.engines.config import EngineConfig
 from actors.weights.cards import Card
 from actors.weights.headers import Tensor
+from actors.weights.report import GIB
 from actors.weights.shape import ModelShape
 
-GIB = 2**30
 CONTEXT_BYTES = GIB // 2
 """CUDA context, kernels, workspaces of cuBLAS: vLLM's "non-torch memory", mostly 0.1 to 0.6 GiB."""
 NCCL_BYTES = GIB // 2

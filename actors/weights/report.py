@@ -10,6 +10,8 @@ from typing import Any
 
 from actors.weights.headers import Tensor
 
+GIB = 2**30
+
 
 class Topic(StrEnum):
     """What a finding is about, so that an engine that does without it can pass it over."""
@@ -19,6 +21,11 @@ class Topic(StrEnum):
     TOKENIZER = "tokenizer"
     PROCESSOR = "processor"
     CODE = "code"
+
+
+def gib(size: float) -> str:
+    """Bytes as GiB, small ones as MiB."""
+    return f"{size / GIB:,.1f} GiB" if size >= GIB / 10 else f"{size / 2**20:,.1f} MiB"
 
 
 @dataclass(frozen=True, slots=True)

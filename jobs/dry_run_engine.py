@@ -1,0 +1,244 @@
+"""The engine's part of a dry run: its package, its model, its GPUs, its servers. Loads nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator, Sequence
+from importlib.util import find_spec
+from pathlib import Path
+from textwrap import shorten
+
+import psutil
+
+from actors.engines.config import EngineConfig
+from actors.engines.load import check_taken, load_engine
+from actors.weights.cards import Card, installed_cards
+from actors.weights.check import check_folder
+from actors.weights.guard import CHECKED_KINDS, serious
+from actors.weights.memory import (
+    PAGE_TOKENS,
+    Estimate,
+    divides,
+    estimate,
+    first_that_fits,
+    overhead_bytes,
+    plan_of,
+    weight_share,
+)
+from actors.weights.report import ModelReport, gib
+from actors.weights.shape import ModelShape, model_shape
+from jobs.config import JobConfig
+from jobs.finding import Finding, ok, problem, warning
+from jobs.flow import joins_a_cluster
+from manifests.errors import ConfigError
+
+PACKAGES = {
+    "rapidocr": ("rapidocr", "onnxruntime"),
+    "auto": ("rapidocr", "onnxruntime"),
+    "vllm": ("vllm",),
+    "transformers": ("torch", "transformers", "accelerate"),
+}
+SERVER_WITHIN_S = 5.0
+SHOWN = 90
+INSTEAD = (
+    "read with --engine rapidocr, ask servers by --server-url, join a cluster by --address, or let the "
+    "model compute on the CPU (--set engine.device=cpu, slow)"
+)
+
+
+def engine_lines(config: JobConfig, single_process: bool) -> Iterator[Finding]:
+    """What there is to say of a configuration's engine, in the order in which a run needs it."""
+    engine = config.engine
+    elsewhere = joins_a_cluster(config) and not single_process
+    yield _settings(config)
+    try:
+        check_taken(engine)
+    except ConfigError as error:
+        yield problem("engine", str(error))
+    yield from _package_lines(engine, elsewhere)
+    if engine.kind in ("tesseract", "auto"):
+        yield _tesseract_line(engine)
+    if engine.kind == "openai":
+        yield from _server_lines(engine)
+    if engine.kind in CHECKED_KINDS:
+        report = yield from _model_lines(engine, elsewhere)
+        shape = model_shape(report.config) if report else None
+        if engine.device == "cpu":
+            yield from _cpu_lines(engine, report)
+        elif (cards := (yield from _gpu_lines(engine, elsewhere))) and report and shape:
+            yield from _memory_lines(engine, report, shape, cards)
+
+
+def _settings(config: JobConfig) -> Finding:
+    engine, render = config.engine, config.render
+    named = {
+        name: getattr(engine, name) for name in ("model", "revision", "preset", "mode", "size", "prompt")
+    }
+    words = [f"{name} {shorten(value, SHOWN)!r}" for name, value in named.items() if value]
+    words.append(f"{render.longest_side} pixels" if render.longest_side else f"{render.dpi} dpi")
+    return ok("engine", ", ".join([engine.kind, *words]))
+
+
+def _package_lines(engine: EngineConfig, elsewhere: bool) -> Iterator[Finding]:
+    missing = [name for name in PACKAGES.get(engine.kind, ()) if find_spec(name) is None]
+    if not missing:
+        return
+    text = f"not installed here: {', '.join(missing)}: pip install 'pagefleet[{engine.kind}]'"
+    yield warning("package", f"{text}, wherever workers run") if elsewhere else problem("package", text)
+
+
+def _tesseract_line(engine: EngineConfig) -> Finding:
+    from actors.engines.tesseract import TesseractEngine
+
+    try:
+        return ok("tesseract", f"has {', '.join(TesseractEngine(engine.lang).installed)}")
+    except ConfigError as error:
+        if engine.kind == "auto" and not engine.lang:
+            return warning("tesseract", f"{error}; pages in scripts it would be for are flagged")
+        return problem("tesseract", str(error))
+
+
+def _server_lines(engine: EngineConfig) -> Iterator[Finding]:
+    """Ask each server alone what it serves, as the engine does before its first page."""
+    patience = min(engine.openai.connect_timeout_s, SERVER_WITHIN_S)
+    for url in engine.openai.server_urls or ("",):
+        alone = {"server_urls": (url,) if url else (), "connect_timeout_s": patience}
+        asked = engine.model_copy(update={"openai": engine.openai.model_copy(update=alone)})
+        try:
+            yield ok("server", f"{url} serves {load_engine(asked).info.model}")
+        except ConfigError as error:
+            yield problem("server", str(error))
+
+
+def _model_lines(engine: EngineConfig, elsewhere: bool) -> Generator[Finding, None, ModelReport | None]:
+    """What there is to say of the model; returns what is known of its memory, if anything is."""
+    folder = _folder(engine)
+    if isinstance(folder, Finding):
+        yield folder
+        return None
+    if not folder.is_dir() and elsewhere:
+        yield warning("model", f"{folder} is not on this machine: it must be on those that run the engine")
+        return None
+    try:
+        report = check_folder(folder)
+    except ConfigError as error:
+        yield problem("model", str(error))
+        return None
+    stops = serious(report, engine)
+    for finding in report.findings:
+        yield (problem if finding in stops else warning)("model", finding.message)
+    if stops:
+        return None
+    yield ok("model", f"{folder}: {gib(report.weight_bytes)} in {len(report.weight_files)} files")
+    return report
+
+
+def _folder(engine: EngineConfig) -> Path | Finding:
+    """Where the weights are, or what there is to say of a model that is not here yet."""
+    from actors.weights.locate import cached_snapshot, is_offline, names_folder  # half a second
+
+    if names_folder(engine.model):
+        return Path(engine.model).expanduser()
+    try:
+        folder = cached_snapshot(engine.model, engine.revision)
+    except ConfigError as error:
+        return problem("model", str(error))
+    if folder is not None:
+        return folder
+    pull = f"'pagefleet models pull {engine.model}'"
+    if is_offline():
+        return problem("model", f"{engine.model} is not in the cache, and HF_HUB_OFFLINE is set: run {pull}")
+    return warning(
+        "model", f"{engine.model} is not here: every machine fetches it when it loads; or run {pull}"
+    )
+
+
+def _gpu_lines(engine: EngineConfig, elsewhere: bool) -> Generator[Finding, None, tuple[Card, ...]]:
+    """What there is to say of this machine's GPUs; returns them if a replica can stand on them."""
+    cards = _cards(engine)
+    if not cards:
+        text = "no NVIDIA GPU answers here (nvidia-smi)"
+        if elsewhere:
+            yield warning("GPUs", f"{text}; those of the cluster were not looked at")
+        else:
+            yield problem("GPUs", f"{text}: {INSTEAD}", {"engine.device": "cpu"})
+        return ()
+    yield ok("GPUs", ", ".join(f"{card.name} ({gib(card.total_bytes)})" for card in cards))
+    if len(cards) < engine.tensor_parallel_size:
+        text = (
+            f"{len(cards)} here, {engine.tensor_parallel_size} in a group: lower engine.tensor_parallel_size"
+        )
+        yield problem("GPUs", text)
+        return ()
+    return cards
+
+
+def _cards(engine: EngineConfig) -> tuple[Card, ...]:
+    cards = installed_cards()
+    wanted = {int(number) for number in engine.gpus.split(",") if number}
+    return tuple(card for number, card in enumerate(cards) if not wanted or number in wanted)
+
+
+def _memory_lines(
+    engine: EngineConfig, report: ModelReport, shape: ModelShape, cards: Sequence[Card]
+) -> Iterator[Finding]:
+    if engine.kind == "transformers":
+        yield _spread(engine, report, shape, cards)
+        return
+    yield _fitting(engine, report, shape, cards)
+    share = engine.vllm.gpu_memory_utilization
+    for number, card in enumerate(cards):
+        if card.free_bytes < share * card.total_bytes:
+            left = max(0.01, int(100 * card.free_bytes / card.total_bytes) / 100)
+            yield problem(
+                "memory",
+                f"GPU {number} has {gib(card.free_bytes)} free, and vLLM wants {share:.0%} of its "
+                f"{gib(card.total_bytes)}: end what else uses it (nvidia-smi tells), or set "
+                f"engine.vllm.gpu_memory_utilization={left}",
+            )
+
+
+def _fitting(engine: EngineConfig, report: ModelReport, shape: ModelShape, cards: Sequence[Card]) -> Finding:
+    """Whether vLLM would start: on the smallest of the cards, as all of a group get the same share."""
+    smallest = min(cards, key=lambda card: card.total_bytes)
+    plan = plan_of(engine, fp8_card=smallest.computes_fp8)
+    if not divides(shape, plan.tensor_parallel):
+        text = f"{shape.heads} attention heads cannot be shared by {plan.tensor_parallel} GPUs: set "
+        return problem("memory", f"{text}engine.tensor_parallel_size to another power of two")
+    tensors = report.memory_tensors
+    known = estimate(tensors, shape, plan, smallest.total_bytes)
+    if known.fits:
+        pages = known.kv_tokens // PAGE_TOKENS
+        return ok("memory", f"{_sum(known)}; {pages:,} pages of {PAGE_TOKENS:,} tokens at once")
+    remedy = first_that_fits(tensors, shape, plan, [smallest] * len(cards))
+    instead = "take a smaller model, or --engine transformers, which moves layers off the GPU"
+    return problem("memory", _sum(known) if remedy else f"{_sum(known)}: {instead}", remedy)
+
+
+def _sum(known: Estimate) -> str:
+    return (
+        f"about {gib(known.weights)} of weights and {gib(known.overhead)} besides on each GPU, of "
+        f"{gib(known.budget)}; one request of {known.needed_tokens:,} tokens takes "
+        f"{gib(known.needed_tokens * known.kv_per_token)} of KV cache"
+    )
+
+
+def _spread(engine: EngineConfig, report: ModelReport, shape: ModelShape, cards: Sequence[Card]) -> Finding:
+    """Whether the weights fit the GPUs, over which Transformers spreads them, or main memory too."""
+    plan = plan_of(engine)
+    weights = weight_share(report.memory_tensors, plan)
+    room = sum(max(0, card.free_bytes - overhead_bytes(shape, plan)) for card in cards)
+    if weights <= room:
+        return ok("memory", f"{gib(weights)} of weights fit the GPUs")
+    text = f"{gib(weights)} of weights, of which about {gib(weights - room)} do not fit the GPUs"
+    free = psutil.virtual_memory().available
+    if weights - room < free:
+        return warning("memory", f"{text} and go to main memory, which is slow")
+    return problem("memory", f"{text}, nor main memory ({gib(free)} free): take a smaller model")
+
+
+def _cpu_lines(engine: EngineConfig, report: ModelReport | None) -> Iterator[Finding]:
+    if report is None:
+        return
+    weights, free = weight_share(report.memory_tensors, plan_of(engine)), psutil.virtual_memory().available
+    text = f"{gib(weights)} of weights, {gib(free)} of main memory free"
+    yield ok("memory", text) if weights < free else problem("memory", f"{text}: take a smaller model")

@@ -1,0 +1,216 @@
+"""``--dry-run``: what a run would stumble over, told without leaving a trace."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from tests.actors.model_folders import INTERNVL, POINTER, model_folder
+from tests.jobs.command import Commands, Said
+from tests.jobs.test_ask import serving
+from tests.s3_server import S3Server
+
+QWEN3_8B = {
+    "num_hidden_layers": 36,
+    "num_attention_heads": 32,
+    "num_key_value_heads": 8,
+    "head_dim": 128,
+    "hidden_size": 4096,
+    "intermediate_size": 12288,
+    "vocab_size": 151936,
+    "max_position_embeddings": 40960,
+}
+DryRun = Callable[..., Said]
+Gpus = Callable[[Sequence[str]], None]
+
+
+@pytest.fixture
+def scans(tmp_path: Path) -> Path:
+    folder = tmp_path / "scans"
+    folder.mkdir()
+    for number in range(5):
+        Image.new("RGB", (60, 80), (number, 0, 0)).save(folder / f"page {number}.png")
+    (folder / "notes.txt").write_text("no document")
+    return folder
+
+
+@pytest.fixture
+def dry_run(pagefleet: Commands, scans: Path, tmp_path: Path) -> DryRun:
+    """Runs ``ocr --dry-run`` and holds it to leaving everything as it was."""
+
+    def run(*words: str | Path, inputs: Sequence[str | Path] = (), output: str | Path = "") -> Said:
+        before = _everything(tmp_path)
+        said = pagefleet.run(
+            "ocr", *(inputs or [scans]), "-o", output or tmp_path / "out" / "of" / "it", "--dry-run", *words
+        )
+        assert _everything(tmp_path) == before
+        return said
+
+    return run
+
+
+@pytest.fixture
+def gpus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Gpus:
+    """Puts an nvidia-smi in the path that reports these GPUs."""
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    monkeypatch.setenv("PATH", f"{folder}{os.pathsep}{os.environ['PATH']}")
+
+    def install(rows: Sequence[str]) -> None:
+        lines = "\n".join(rows)
+        (folder / "nvidia-smi").write_text(f"#!/bin/sh\ncat <<'ROWS'\n{lines}\nROWS\n")
+        (folder / "nvidia-smi").chmod(0o755)
+
+    return install
+
+
+@pytest.fixture
+def eight_billion(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A model folder of 15 GiB that takes no room on the disk, and vLLM as if it were installed."""
+    folder = model_folder(tmp_path / "model", {**INTERNVL, "text_config": QWEN3_8B})
+    size = 8_000_000 * 1000 * 2
+    entry = {"dtype": "BF16", "shape": [8_000_000, 1000], "data_offsets": [0, size]}
+    header = json.dumps({"model.language_model.layers.0.weight": entry}).encode()
+    with (folder / "model.safetensors").open("wb") as file:
+        file.write(len(header).to_bytes(8, "little") + header)
+        file.truncate(8 + len(header) + size)
+    packages = tmp_path / "packages" / "vllm"
+    packages.mkdir(parents=True)
+    (packages / "__init__.py").write_text("raise AssertionError('a dry run loads nothing')")
+    monkeypatch.syspath_prepend(packages.parent)
+    return folder
+
+
+def _everything(folder: Path) -> dict[Path, float]:
+    """All there is; files with when they were written."""
+    return {
+        path: path.lstat().st_mtime if path.is_file() else 0.0
+        for path in folder.rglob("*")
+        if "cache" not in path.parts
+    }
+
+
+def test_a_run_that_would_do_is_told_with_what_it_would_read(dry_run: DryRun) -> None:
+    said = dry_run("--limit", "3")
+    assert said.exit_status == 0, said.words
+    assert "5 documents" in said.words
+    assert "(5 .png): page 0.png, page 1.png, page 2.png, …" in said.words
+    assert "pages     5, one in each image" in said.words
+    assert "files of other kinds skipped" in said.words
+    assert "limit 3" in said.words
+    assert "rapidocr, 150 dpi" in said.words
+    assert "can be written" in said.words
+    assert "ready; to run it:" in said.words
+
+
+def test_every_problem_is_told_at_once(dry_run: DryRun, tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.write_text("in the way")
+    said = dry_run(
+        "--engine", "vllm", "--model", "owner/name", inputs=[tmp_path / "gone"], output=file / "out"
+    )
+    assert said.exit_status == 1
+    assert "problem   inputs" in said.words
+    assert "pip install 'pagefleet[vllm]'" in said.words
+    assert "pagefleet models pull owner/name" in said.words
+    assert "no NVIDIA GPU answers here" in said.words
+    assert "problem   output" in said.words
+    assert "--set engine.device=cpu" in said.words
+
+
+def test_documents_that_cannot_be_read_are_named(dry_run: DryRun, tmp_path: Path) -> None:
+    manifest = tmp_path / "corpus.jsonl"
+    manifest.write_text('{"uri": "scans/page 0.png"}\n{"uri": "scans/lost.png"}\n')
+    said = dry_run(inputs=[manifest])
+    assert said.exit_status == 1
+    assert "1 cannot be read: " in said.words
+    assert "lost.png" in said.words
+
+
+def test_an_output_that_is_another_jobs_is_told_and_our_own_goes_on(
+    pagefleet: Commands, dry_run: DryRun, scans: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    pagefleet.succeed(scans, "-o", out)
+
+    def look_ahead(*words: str) -> Said:
+        return pagefleet.ocr(scans, "-o", out, "--dry-run", *words)
+
+    said = look_ahead()
+    assert (said.exit_status, "goes on: 5 pages stored, 0 of 5 documents left" in said.words) == (0, True)
+    Image.new("RGB", (60, 80), "red").save(scans / "page 9.png")
+    assert "1 of 6 documents left" in look_ahead().words
+    other = look_ahead("--dpi", "99")
+    assert other.exit_status == 1
+    assert "a job with other settings (render.dpi)" in other.words
+    again = look_ahead("--dpi", "99", "--new-generation")
+    assert (again.exit_status, "6 of 6 documents left" in again.words) == (0, True)
+    assert "holds no pagefleet job" in dry_run(output=scans).words
+
+
+def test_an_output_on_s3_is_tried_with_an_object_that_is_gone_again(
+    pagefleet: Commands, scans: Path, s3: S3Server
+) -> None:
+    words = ("ocr", scans, "--dry-run", "--s3-endpoint-url", s3.url, "--s3-region", "us-east-1")
+    said = pagefleet.run(*words, "-o", f"s3://{s3.bucket}/out")
+    assert said.exit_status == 0, said.words
+    assert f"s3://{s3.bucket}/out can be written" in said.words
+    assert "Contents" not in s3.client().list_objects_v2(Bucket=s3.bucket)
+    said = pagefleet.run(*words, "-o", "s3://no-such-bucket/out")
+    assert (said.exit_status, "no such bucket" in said.words) == (1, True)
+
+
+def test_a_broken_model_stops_a_run_and_its_dry_run(
+    pagefleet: Commands, dry_run: DryRun, scans: Path, tmp_path: Path
+) -> None:
+    folder = model_folder(tmp_path / "model")
+    (folder / "model.safetensors").write_bytes(POINTER)
+    told = f"model.safetensors is a {len(POINTER)}-byte git-lfs pointer"
+    assert told in dry_run("--engine", "vllm", "--model", folder).words
+    said = pagefleet.run("ocr", scans, "-o", tmp_path / "out", "--engine", "vllm", "--model", folder)
+    assert (said.exit_status, told in said.words) == (2, True)
+    assert not (tmp_path / "out").exists()
+
+
+def test_what_fits_a_gpu_is_told_and_what_would_make_it_fit(
+    dry_run: DryRun, gpus: Gpus, eight_billion: Path
+) -> None:
+    model = ("--engine", "vllm", "--model", eight_billion)
+    gpus(["NVIDIA H100 80GB HBM3, 81559, 81000, 9.0"])
+    said = dry_run(*model)
+    assert said.exit_status == 0, said.words
+    assert "pages of 4,096 tokens at once" in said.words
+    gpus(["NVIDIA L4, 23034, 22500, 8.9"])
+    said = dry_run(*model, "--set", "engine.vllm.max_model_len=100000")
+    assert said.exit_status == 1
+    assert "--set engine.vllm.max_model_len=16384" in said.words.splitlines()[-1]
+    assert "--dry-run" not in said.words.splitlines()[-1]
+    gpus(["Tesla T4, 15360, 15000, 7.5"])
+    assert "take a smaller model, or --engine transformers" in dry_run(*model).words
+
+
+def test_a_gpu_that_is_in_use_or_missing_is_told(dry_run: DryRun, gpus: Gpus, eight_billion: Path) -> None:
+    model = ("--engine", "vllm", "--model", eight_billion)
+    gpus(["NVIDIA H100 80GB HBM3, 81559, 20000, 9.0", "NVIDIA H100 80GB HBM3, 81559, 81000, 9.0"])
+    said = dry_run(*model)
+    assert "GPU 0 has 19.5 GiB free" in said.words
+    assert "engine.vllm.gpu_memory_utilization=0.24" in said.words
+    assert dry_run(*model, "--gpus", "1").exit_status == 0
+    assert "2 here, 4 in a group" in dry_run(*model, "--tp", "4").words
+    gpus([])
+    assert "no NVIDIA GPU answers here" in dry_run(*model).words
+
+
+def test_servers_are_asked_one_by_one(dry_run: DryRun) -> None:
+    with serving() as url:
+        said = dry_run("--server-url", url)
+        assert said.exit_status == 0, said.words
+        assert f"{url} serves reader" in said.words
+        both = dry_run("--server-url", url, "--server-url", "http://127.0.0.1:9")
+        assert (both.exit_status, "no server answers" in both.words) == (1, True)
+        assert "does not serve 'other'" in dry_run("--server-url", url, "--model", "other").words
