@@ -83,10 +83,10 @@ def test_whatever_the_user_says_goes_over_the_preset(tmp_path, monkeypatch):
     file = tmp_path / "job.yaml"
     file.write_text("engine: {model: qwen3-vl, sampling: {max_tokens: 99}}\n")
     monkeypatch.setenv("PAGEFLEET_ENGINE__SAMPLING__TOP_P", "0.5")
-    config = load("engine.prompt=read", "engine.processor_args={min_pixels: 1000}", file=file)
+    config = load("engine.prompt=read", "engine.processor_args.size.shortest_edge=1000", file=file)
     assert (config.engine.sampling.max_tokens, config.engine.sampling.top_p) == (99, 0.5)
     assert config.engine.prompt == "read"
-    assert config.engine.processor_args == {"max_pixels": 4_718_592, "min_pixels": 1000}
+    assert config.engine.processor_args == {"size": {"shortest_edge": 1000, "longest_edge": 4_718_592}}
     assert config.engine.vllm.max_model_len == 16384
 
 
@@ -194,7 +194,7 @@ def test_other_engines_are_left_alone():
         ("engine.prompt_format=raw", True),
         ("engine.sampling.max_tokens=9", True),
         ("engine.sampling.ngram_size=30", True),
-        ("engine.processor_args={min_pixels: 9}", True),
+        ("engine.processor_args={size: {shortest_edge: 9}}", True),
         ("engine.max_tiles=3", True),
         ("engine.dtype=float16", True),
         ("engine.engine_args={quantization: awq}", True),
