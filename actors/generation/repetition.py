@@ -45,9 +45,7 @@ def banned_tokens(tokens: Sequence[int], size: int, window: int, allowed: Collec
     The guard that DeepSeek-OCR's own scripts use; ``allowed`` tokens (table tags) are never banned.
     """
     recent = list(tokens[-window:])
-    start = recent[len(recent) - size + 1 :] if size > 1 else []
-    if len(recent) < size:
-        return set()
+    start = recent[len(recent) - size + 1 :]
     runs = (recent[at : at + size] for at in range(len(recent) - size + 1))
     return {run[-1] for run in runs if run[:-1] == start}.difference(allowed)
 
@@ -58,9 +56,9 @@ def _sizes(sequence: Sequence[object]) -> range:
 
 def _period_spans(sequence: Sequence[object], size: int, span: int) -> bool:
     """Whether the last ``span`` elements repeat with this period."""
-    if len(sequence) < span:
-        return False
     end = len(sequence)
+    if end < span or sequence[-1] != sequence[-1 - size]:  # mostly decided here, without a copy
+        return False
     return sequence[end - span : end - size] == sequence[end - span + size :]
 
 
