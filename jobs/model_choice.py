@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import reduce
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -64,11 +65,10 @@ def over_preset(values: Mapping[str, Any]) -> dict[str, Any]:
         "prompt": asked.prompt or _preset_prompt(mode_name, mode, asked.subject),
     }
     _check_prompt(resolved["prompt"])
-    layer: Mapping[str, Any] = choice.preset.settings
-    for settings in (choice.preset.engine_settings.get(asked.kind, {}), size_settings, mode.settings):
-        layer = merged(layer, settings)
+    parts = (choice.preset.engine_settings.get(asked.kind, {}), size_settings, mode.settings)
+    layer = reduce(merged, parts, dict(choice.preset.settings))
     layer = _without_rivals(_for_engine(layer, asked.kind), values)
-    return merged(merged(layer, {**values, "engine": engine}), {"engine": resolved})
+    return reduce(merged, ({**values, "engine": engine}, {"engine": resolved}), layer)
 
 
 def _kind_found_here(engine: Mapping[str, Any]) -> dict[str, str]:

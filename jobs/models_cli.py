@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -113,7 +113,7 @@ def _gigabytes(preset: Preset, weights: str) -> str:
 
 
 def _columns(rows: Sequence[Sequence[str]]) -> Iterator[str]:
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
         yield "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
 
@@ -128,16 +128,8 @@ def _described(preset: Preset) -> Iterator[str]:
     for form in preset.forms:
         code = "; needs code that comes with the weights" if form.needs_remote_code else ""
         yield f"\n{form.architecture}, for {' and '.join(form.engines)}{code}"
-        yield from _indented(
-            _columns(
-                [
-                    (weights, _gigabytes(preset, weights), hub_id)
-                    for weights, hub_id in form.checkpoints.items()
-                ]
-            )
-            if form.checkpoints
-            else ["no published checkpoint"]
-        )
+        rows = [(name, _gigabytes(preset, name), hub_id) for name, hub_id in form.checkpoints.items()]
+        yield from _indented(_columns(rows) if rows else ["no published checkpoint"])
     yield f"\nModes (default: {preset.default_mode})"
     for name, mode in preset.modes.items():
         yield f"  {name}: {mode.about}"
@@ -154,5 +146,5 @@ def _described(preset: Preset) -> Iterator[str]:
         yield from _indented(preset.sources)
 
 
-def _indented(lines: Iterator[str] | Sequence[str], by: str = "  ") -> Iterator[str]:
+def _indented(lines: Iterable[str], by: str = "  ") -> Iterator[str]:
     return (by + line for line in lines)

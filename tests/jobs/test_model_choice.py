@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import subprocess
+import sys
+from operator import attrgetter
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
 from actors.engines.load import check_taken
 from actors.presets.library import GENERIC, presets
 from jobs import model_choice
+from jobs.cli import app
 from jobs.config import JobConfig, fingerprint, load_config
 from jobs.factories import open_store
+from jobs.flow import Outcome
 from jobs.job_file import enter_output
 from jobs.retrying import retry_config
 from manifests.errors import ConfigError
@@ -223,6 +229,44 @@ def test_batches_and_servers_do_not_count_in_the_fingerprint():
     ):
         plain, changed = load("engine.model=qwen3-vl", sets[0]), load("engine.model=qwen3-vl", *sets)
         assert fingerprint(plain.result_fields()) == fingerprint(changed.result_fields())
+
+
+OPTIONS = {
+    "--engine transformers": ("kind", "transformers"),
+    "--model qwen3-vl:2b": ("model", "Qwen/Qwen3-VL-2B-Instruct"),
+    "--mode html": ("mode", "html"),
+    "--size small": ("size", "small"),
+    "--prompt read": ("prompt", "read"),
+    "--batch-size 8": ("transformers.batch_size", 8),
+    "--batch-size auto": ("transformers.batch_size", "auto"),
+    "--max-tiles 6": ("max_tiles", 6),
+    "--device cpu": ("device", "cpu"),
+    "--gpus 0,1": ("gpus", "0,1"),
+    "--gpus 1": ("gpus", "1"),
+    "--tensor-parallel-size 2": ("tensor_parallel_size", 2),
+    "--tp 2": ("tensor_parallel_size", 2),
+    "--server-url http://a/v1 --server-url http://b/v1": (
+        "openai.server_urls",
+        ("http://a/v1", "http://b/v1"),
+    ),
+}
+
+
+@pytest.mark.parametrize("option", OPTIONS)
+def test_the_command_lines_options_reach_the_configuration(option, monkeypatch):
+    read = []
+    monkeypatch.setattr("jobs.flow.read_corpus", lambda *given: read.append(given[2]) or Outcome(0, {}))
+    words = ["ocr", "in", "-o", "out", "--model", "qwen3-vl", *option.split()]
+    assert CliRunner().invoke(app, words).exit_code == 0
+    name, expected = OPTIONS[option]
+    assert attrgetter(name)(read[0].engine) == expected
+
+
+def test_the_command_line_starts_without_heavy_libraries():
+    heavy = ("huggingface_hub", "httpx", "numpy", "pyarrow", "pydantic", "ray", "yaml")
+    code = f"import sys, jobs.cli; print([name for name in {heavy} if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
 
 
 @pytest.fixture
