@@ -90,7 +90,7 @@ def _template(folder: Path) -> tuple[str, list[Finding]]:
                 return "tokenizer_config.json", []
         except ConfigError as error:
             return "", [Finding(Topic.TOKENIZER, str(error))]
-    message = "no chat template: the prompt is given as it is (engine.prompt_format=raw)"
+    message = "no chat template: a prompt can only be given as it is (engine.prompt_format=raw)"
     return "", [Finding(Topic.TOKENIZER, message, is_problem=False)]
 
 
