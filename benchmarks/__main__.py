@@ -9,7 +9,7 @@ import os
 import time
 from pathlib import Path
 
-NAMES = ("pipeline", "reading", "driver", "memory", "resume")
+NAMES = ("pipeline", "openai", "reading", "driver", "memory", "resume")
 EPILOG = "How well pages are read is measured by a command of its own: python -m benchmarks.quality"
 
 

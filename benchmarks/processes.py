@@ -18,6 +18,7 @@ ROLES = (
     ("raylet/raylet", "raylet"),
     ("gcs_server", "gcs"),
     ("multiprocessing", "bare"),
+    ("benchmarks.server_process", "server"),
 )
 
 
