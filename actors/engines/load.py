@@ -13,7 +13,7 @@ from manifests.errors import ConfigError
 OCR_KINDS = ("rapidocr", "tesseract", "auto")
 MODEL_KINDS = ("vllm", "transformers", "openai")
 KINDS = (*OCR_KINDS, *MODEL_KINDS, "scripted")
-MODEL_FIELDS = ("model", "preset", "revision", "mode", "size", "prompt", "gpus", "max_tiles")
+MODEL_FIELDS = ("model", "preset", "revision", "mode", "size", "subject", "prompt", "gpus", "max_tiles")
 FIELDS_NOT_TAKEN = {
     "rapidocr": (*MODEL_FIELDS, "lang"),
     "tesseract": (*MODEL_FIELDS, "engine_args"),
