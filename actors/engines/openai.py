@@ -17,6 +17,8 @@ from manifests.errors import ConfigError
 MOST_IN_FLIGHT = 512
 ANSWER_SHARE = 0.95
 """Of the time a page may take. The server is given less, so that it is blamed before the page is."""
+LOOP = {"min_pattern_size": 50, "max_pattern_size": 100, "min_count": 12}
+"""vLLM's servers end an answer by the same rule as the vllm engine (``actors.generation.vllm_sampling``)."""
 
 
 class OpenAiEngine:
@@ -104,6 +106,8 @@ def _fields(config: EngineConfig, served: Served, whitelist: list[int]) -> dict[
         fields["min_tokens"] = sampling.min_tokens
         fields["repetition_penalty"] = sampling.repetition_penalty
         fields["skip_special_tokens"] = sampling.skip_special_tokens
+        if sampling.stop_repetition:
+            fields["repetition_detection"] = LOOP
     if _is_guarded(config, served):
         guard = {"ngram_size": sampling.ngram_size, "window_size": sampling.ngram_window}
         fields["vllm_xargs"] = {**guard, **({"whitelist_token_ids": whitelist} if whitelist else {})}

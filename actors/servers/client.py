@@ -96,7 +96,13 @@ class ServerClient:
             raise ConfigError(f"{server.address}: {failure.words}: {remedy}")
 
     async def _is_well(self, server: Server) -> bool:
-        """Whether a server that failed at one request answers the smallest one; if not, it is down."""
+        """Whether a server that failed at one request answers the smallest one; if not, it is down.
+
+        It counts as down while it is asked, so that it is asked once and not by every request it held.
+        """
+        if server.is_down:
+            return False
+        server.is_down = True
         server.in_flight += 1
         sent_at = time.monotonic()
         timeout = aiohttp.ClientTimeout(total=min(PROBE_S, self._patience.answer_s))

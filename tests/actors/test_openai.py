@@ -78,6 +78,7 @@ def test_vllm_gets_what_only_it_understands() -> None:
         )
         guard = {"ngram_size": 30, "window_size": 90, "whitelist_token_ids": [4, 7]}
         assert body["vllm_xargs"] == guard
+        assert body["repetition_detection"]["min_count"] == 12
         with pytest.raises(
             ConfigError, match=r"max_tokens: 8192 leaves no room for a page in the 8192 tokens"
         ):

@@ -155,7 +155,7 @@ def test_a_server_that_hangs_on_one_page_costs_that_page(server: OpenAiServer) -
 
 def test_a_server_that_hangs_on_all_pages_is_left_for_another(two: list[OpenAiServer]) -> None:
     two[0].script = lambda call: Reply(hang=True)
-    expect_each_its_own(run(engine_for(*two, page_timeout_s=0.3), lambda engine: read_all(engine, 20)))
+    expect_each_its_own(run(engine_for(*two, page_timeout_s=0.8), lambda engine: read_all(engine, 20)))
 
 
 def test_a_server_that_dies_and_comes_back_loses_no_page(server: OpenAiServer) -> None:
