@@ -128,7 +128,7 @@ def _model_lines(engine: EngineConfig, elsewhere: bool) -> Generator[Finding, No
         yield (problem if finding in stops else warning)("model", finding.message)
     if stops:
         return None
-    yield ok("model", f"{folder}: {gib(report.weight_bytes)} in {len(report.weight_files)} files")
+    yield ok("model", f"{folder}: {gib(report.weight_bytes)} of weights, files: {len(report.weight_files)}")
     return report
 
 

@@ -39,6 +39,7 @@ def check_and_print(target: str, gpu_memory: str, console: Console) -> int:
     for finding in report.findings:
         style = "[bold red]problem[/]" if finding.is_problem else "[yellow]warning[/]"
         console.print(f"{style}  {escape(finding.message)}", soft_wrap=True)
+    console.print(escape(_title(report)), soft_wrap=True)
     console.print(_description(report))
     shape = model_shape(report.config)
     if shape is None or any(problem.topic is Topic.WEIGHTS for problem in report.problems):
@@ -76,19 +77,18 @@ def _asked_card(text: str) -> Card:
     return Card(text.strip(), int(float(match[1]) * UNITS[match[2].lower()]), FP8_CAPABILITY)
 
 
-def _description(report: ModelReport) -> Table:
+def _title(report: ModelReport) -> str:
     names = ", ".join(report.architectures) or "unknown architecture"
-    table = Table(
-        title=escape(f"{names} ({report.model_type or 'no model type'})"),
-        title_justify="left",
-        box=None,
-        show_header=False,
-    )
+    return f"{names} ({report.model_type or 'no model type'})"
+
+
+def _description(report: ModelReport) -> Table:
+    table = Table(box=None, show_header=False)
     parameters = ", ".join(f"{_millions(count)} in {dtype}" for dtype, count in report.parameters.items())
     quantised = f", quantised: {report.quantization}" if report.quantization else ""
     rows = {
         "folder": str(report.folder),
-        "weights": f"{len(report.weight_files)} files, {gib(report.weight_bytes)}",
+        "weights": f"{gib(report.weight_bytes)}, files: {len(report.weight_files)}",
         "parameters": f"{parameters or 'unknown'}{quantised}",
         "tokenizer": report.tokenizer or "none",
         "chat template": report.chat_template or "none",
@@ -107,8 +107,8 @@ def _print_memory(
     kib = shape.kv_values_per_token(1) / 1024
     weights, besides = weight_share(tensors, plan), overhead_bytes(shape, plan)
     console.print(
-        f"Memory, estimated: weights {gib(weights)}, KV cache {2 * kib:,.0f} KiB per token "
-        f"(fp8: {kib:,.0f}), besides these about {gib(besides)}.",
+        f"Memory, estimated: weights {gib(weights)}, KV cache {2 * kib:,.4g} KiB per token "
+        f"(fp8: {kib:,.4g}), besides these about {gib(besides)}.",
         soft_wrap=True,
     )
     console.print(_fitting(tensors, shape, cards))
