@@ -79,7 +79,7 @@ def _asked_card(text: str) -> Card:
 
 def _title(report: ModelReport) -> str:
     names = ", ".join(report.architectures) or "unknown architecture"
-    return f"{names} ({report.model_type or 'no model type'})"
+    return f"{names} ({report.model_type or 'no model type'}) in {report.folder}"
 
 
 def _description(report: ModelReport) -> Table:
@@ -87,7 +87,6 @@ def _description(report: ModelReport) -> Table:
     parameters = ", ".join(f"{_millions(count)} in {dtype}" for dtype, count in report.parameters.items())
     quantised = f", quantised: {report.quantization}" if report.quantization else ""
     rows = {
-        "folder": str(report.folder),
         "weights": f"{gib(report.weight_bytes)}, files: {len(report.weight_files)}",
         "parameters": f"{parameters or 'unknown'}{quantised}",
         "tokenizer": report.tokenizer or "none",
