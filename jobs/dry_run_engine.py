@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Generator, Iterator, Sequence
 from importlib.util import find_spec
 from pathlib import Path
@@ -11,6 +12,7 @@ import psutil
 
 from actors.engines.config import EngineConfig
 from actors.engines.load import check_taken, load_engine
+from actors.presets.choice import choose
 from actors.weights.cards import Card, installed_cards
 from actors.weights.check import check_folder
 from actors.weights.guard import CHECKED_KINDS, serious
@@ -64,8 +66,11 @@ def engine_lines(config: JobConfig, single_process: bool) -> Iterator[Finding]:
         shape = model_shape(report.config) if report else None
         if engine.device == "cpu":
             yield from _cpu_lines(engine, report)
-        elif (cards := (yield from _gpu_lines(engine, elsewhere))) and report and shape:
-            yield from _memory_lines(engine, report, shape, cards)
+        elif cards := (yield from _gpu_lines(engine, elsewhere)):
+            if report and shape:
+                yield from _memory_lines(engine, report, shape, cards)
+            elif published := _published_bytes(engine):
+                yield _room_for(published, engine, cards)
 
 
 def _settings(config: JobConfig) -> Finding:
@@ -152,7 +157,7 @@ def _folder(engine: EngineConfig) -> Path | Finding:
     )
 
 
-def _gpu_lines(engine: EngineConfig, elsewhere: bool) -> Generator[Finding, None, tuple[Card, ...]]:
+def _gpu_lines(engine: EngineConfig, elsewhere: bool) -> Generator[Finding, None, list[Card]]:
     """What there is to say of this machine's GPUs; returns them if a replica can stand on them."""
     cards = _cards(engine)
     if not cards:
@@ -161,21 +166,25 @@ def _gpu_lines(engine: EngineConfig, elsewhere: bool) -> Generator[Finding, None
             yield warning("GPUs", f"{text}; those of the cluster were not looked at")
         else:
             yield problem("GPUs", f"{text}: {INSTEAD}", {"engine.device": "cpu"})
-        return ()
+        return []
     yield ok("GPUs", ", ".join(f"{card.name} ({gib(card.total_bytes)})" for card in cards))
     if len(cards) < engine.tensor_parallel_size:
         text = (
             f"{len(cards)} here, {engine.tensor_parallel_size} in a group: lower engine.tensor_parallel_size"
         )
         yield problem("GPUs", text)
-        return ()
+        return []
     return cards
 
 
-def _cards(engine: EngineConfig) -> tuple[Card, ...]:
-    cards = installed_cards()
-    wanted = {int(number) for number in engine.gpus.split(",") if number}
-    return tuple(card for number, card in enumerate(cards) if not wanted or number in wanted)
+def _cards(engine: EngineConfig) -> list[Card]:
+    """The GPUs a run would see: those it is told, else those this process may see."""
+    visible = engine.gpus or os.environ.get("CUDA_VISIBLE_DEVICES")
+    cards = list(installed_cards())
+    if visible is None or not all(part.strip().isdecimal() for part in visible.split(",") if part):
+        return cards  # all, or named by their UUID
+    wanted = {int(part) for part in visible.split(",") if part}
+    return [card for card in cards if card.number in wanted]
 
 
 def _memory_lines(
@@ -186,15 +195,36 @@ def _memory_lines(
         return
     yield _fitting(engine, report, shape, cards)
     share = engine.vllm.gpu_memory_utilization
-    for number, card in enumerate(cards):
+    for card in cards:
         if card.free_bytes < share * card.total_bytes:
             left = max(0.01, int(100 * card.free_bytes / card.total_bytes) / 100)
             yield problem(
                 "memory",
-                f"GPU {number} has {gib(card.free_bytes)} free, and vLLM wants {share:.0%} of its "
+                f"GPU {card.number} has {gib(card.free_bytes)} free, and vLLM wants {share:.0%} of its "
                 f"{gib(card.total_bytes)}: end what else uses it (nvidia-smi tells), or set "
                 f"engine.vllm.gpu_memory_utilization={left}",
             )
+
+
+def _published_bytes(engine: EngineConfig) -> int:
+    """About what the weights of a hub model take by its preset; 0 where that does not know."""
+    choice = choose(engine.model, engine.kind)
+    checkpoints = choice.form.checkpoints if choice.form else {}
+    name = next((name for name, hub_id in checkpoints.items() if hub_id == choice.model), "")
+    return int(choice.preset.weights.get(name, 0) * 1e9 * plan_of(engine).weight_dtype_bytes)
+
+
+def _room_for(published: int, engine: EngineConfig, cards: Sequence[Card]) -> Finding:
+    """Whether weights that are not here yet leave any room at all."""
+    if engine.kind == "vllm":
+        room = min(card.total_bytes for card in cards) * engine.vllm.gpu_memory_utilization
+        room *= engine.tensor_parallel_size
+    else:
+        room = sum(card.total_bytes for card in cards) + psutil.virtual_memory().available
+    text = f"the weights take about {gib(published)}, of {gib(room)} that there are for them and the pages"
+    if published < room:
+        return ok("memory", f"{text}; more is known once they are here")
+    return problem("memory", f"{text}: take more GPUs (--tensor-parallel-size) or a smaller model")
 
 
 def _fitting(engine: EngineConfig, report: ModelReport, shape: ModelShape, cards: Sequence[Card]) -> Finding:

@@ -10,18 +10,20 @@ MIB = 2**20
 FP8_CAPABILITY = 8.9
 BF16_CAPABILITY = 8.0
 PROGRAM = "nvidia-smi"
-QUERY = ("name", "memory.total", "memory.free", "compute_cap")
+QUERY = ("index", "name", "memory.total", "memory.free", "compute_cap")
 WITHIN_S = 20.0
 
 
 @dataclass(frozen=True, slots=True)
 class Card:
-    """A GPU as the driver describes it. ``capability`` is CUDA's compute capability."""
+    """A GPU as the driver describes it. ``capability`` is CUDA's compute capability, ``number`` the one
+    of several that it is in its machine."""
 
     name: str
     total_bytes: int
     capability: float
     free_bytes: int = 0
+    number: int = 0
 
     @property
     def computes_fp8(self) -> bool:
@@ -60,5 +62,5 @@ def installed_cards() -> tuple[Card, ...]:
 
 
 def _card(row: list[str]) -> Card:
-    name, total, free, capability = row
-    return Card(name, int(total) * MIB, float(capability), int(free) * MIB)
+    number, name, total, free, capability = row
+    return Card(name, int(total) * MIB, float(capability), int(free) * MIB, int(number))

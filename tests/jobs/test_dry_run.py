@@ -29,6 +29,11 @@ DryRun = Callable[..., Said]
 Gpus = Callable[[Sequence[str]], None]
 
 
+@pytest.fixture(autouse=True)
+def _no_model_is_cached(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub cache"))
+
+
 @pytest.fixture
 def scans(tmp_path: Path) -> Path:
     folder = tmp_path / "scans"
@@ -181,29 +186,44 @@ def test_what_fits_a_gpu_is_told_and_what_would_make_it_fit(
     dry_run: DryRun, gpus: Gpus, eight_billion: Path
 ) -> None:
     model = ("--engine", "vllm", "--model", eight_billion)
-    gpus(["NVIDIA H100 80GB HBM3, 81559, 81000, 9.0"])
+    gpus(["0, NVIDIA H100 80GB HBM3, 81559, 81000, 9.0"])
     said = dry_run(*model)
     assert said.exit_status == 0, said.words
     assert "pages of 4,096 tokens at once" in said.words
-    gpus(["NVIDIA L4, 23034, 22500, 8.9"])
+    gpus(["0, NVIDIA L4, 23034, 22500, 8.9"])
     said = dry_run(*model, "--set", "engine.vllm.max_model_len=100000")
     assert said.exit_status == 1
     assert "--set engine.vllm.max_model_len=16384" in said.words.splitlines()[-1]
     assert "--dry-run" not in said.words.splitlines()[-1]
-    gpus(["Tesla T4, 15360, 15000, 7.5"])
+    gpus(["0, Tesla T4, 15360, 15000, 7.5"])
     assert "take a smaller model, or --engine transformers" in dry_run(*model).words
 
 
-def test_a_gpu_that_is_in_use_or_missing_is_told(dry_run: DryRun, gpus: Gpus, eight_billion: Path) -> None:
+def test_a_gpu_that_is_in_use_or_missing_is_told(
+    dry_run: DryRun, gpus: Gpus, eight_billion: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     model = ("--engine", "vllm", "--model", eight_billion)
-    gpus(["NVIDIA H100 80GB HBM3, 81559, 20000, 9.0", "NVIDIA H100 80GB HBM3, 81559, 81000, 9.0"])
+    gpus(["0, NVIDIA H100 80GB HBM3, 81559, 20000, 9.0", "1, NVIDIA H100 80GB HBM3, 81559, 81000, 9.0"])
     said = dry_run(*model)
     assert "GPU 0 has 19.5 GiB free" in said.words
     assert "engine.vllm.gpu_memory_utilization=0.24" in said.words
     assert dry_run(*model, "--gpus", "1").exit_status == 0
     assert "2 here, 4 in a group" in dry_run(*model, "--tp", "4").words
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1")
+    assert dry_run(*model).exit_status == 0
     gpus([])
     assert "no NVIDIA GPU answers here" in dry_run(*model).words
+
+
+def test_weights_that_are_not_here_yet_are_weighed_by_their_preset(
+    dry_run: DryRun, gpus: Gpus, eight_billion: Path
+) -> None:
+    gpus(["0, NVIDIA L4, 23034, 22500, 8.9"])
+    small, large = (dry_run("--engine", "vllm", "--model", f"qwen3-vl:{size}") for size in ("4b", "32b"))
+    assert small.exit_status == 0, small.words
+    assert "pagefleet models pull Qwen/Qwen3-VL-4B-Instruct" in small.words
+    assert large.exit_status == 1
+    assert "take more GPUs (--tensor-parallel-size) or a smaller model" in large.words
 
 
 def test_servers_are_asked_one_by_one(dry_run: DryRun) -> None:
