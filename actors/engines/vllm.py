@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import logging
 import os
-import sys
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -45,7 +43,7 @@ class VllmEngine:
 
     def __init__(self, config: EngineConfig) -> None:
         _check_device(config)
-        _log_to_stderr()
+        os.environ.setdefault("VLLM_LOGGING_STREAM", "ext://sys.stderr")  # stdout belongs to answers
         architectures = _architectures(config)
         _choose_runner(config)
         announce(sizes(config, architectures))
@@ -54,6 +52,7 @@ class VllmEngine:
         check_model(config, settings)
         self._llm, self._heard = start(settings, arguments)
         self._config = config
+        self._sampling = config.sampling
         self._numbers = count(1)
         tokenizer = self._llm.get_tokenizer()
         self._guard = ngram_guard(config.sampling, tokenizer)
@@ -97,7 +96,7 @@ class VllmEngine:
     async def _generate(self, prompt: dict[str, Any], request: Request) -> RequestOutput | None:
         """The one output of a request. Cancelled, it is aborted in vLLM too."""
         (rendered,) = await self._llm.renderer.render_cmpl_async([prompt], self._token_params)
-        params = sampling_params(self._config.sampling, request.temperature, self._guard)
+        params = sampling_params(self._sampling, request.temperature, self._guard)
         last: RequestOutput | None = None
         async for output in self._llm.generate(rendered, params, f"page-{next(self._numbers)}"):
             last = output
@@ -131,13 +130,6 @@ def _check_device(config: EngineConfig) -> None:
             "vLLM finds no GPU here: --set engine.device=cpu with a vLLM built for CPUs (slow), "
             "or another --engine"
         )
-
-
-def _log_to_stderr() -> None:
-    """vLLM logs to stdout, which belongs to answers."""
-    for handler in logging.getLogger("vllm").handlers:
-        if isinstance(handler, logging.StreamHandler):
-            handler.setStream(sys.stderr)
 
 
 def _choose_runner(config: EngineConfig) -> None:

@@ -48,6 +48,8 @@ TILE_ARGUMENTS = {
 """What the image processor of an architecture calls the most tiles an image is cut into."""
 OTHER_MODALITIES = {"video": 0, "audio": 0}
 """vLLM reserves memory for what a model could be given, and pages are images."""
+CPU_SHARE = 0.5
+"""On the CPU vLLM takes a share of the machine's memory, which others live in too."""
 LEFT_TO_VLLM = {"enum"}
 """Kinds of errors that are none: vLLM takes the names of enumerations too."""
 
@@ -174,9 +176,10 @@ def _placement(config: EngineConfig) -> dict[str, Any]:
     mode, size = config.vllm.mm_encoder_tp_mode, config.tensor_parallel_size
     if mode == "auto":
         mode = "data" if size > 1 else "weights"  # vLLM goes back to weights where the model cannot
+    share = config.vllm.gpu_memory_utilization
     placement: dict[str, Any] = {
         "tensor_parallel_size": size,
-        "gpu_memory_utilization": config.vllm.gpu_memory_utilization,
+        "gpu_memory_utilization": min(share, CPU_SHARE) if current_platform.is_cpu() else share,
         "mm_encoder_tp_mode": mode,
     }
     if size > 1:  # left alone, vLLM would place Ray actors of its own when it finds itself in one

@@ -20,9 +20,9 @@ FAILURES = (
         "engine.vllm.max_model_len, or take " + LARGER,
     ),
     (
-        r"Free memory on device \S+ \((?P<free>[\d./ A-Za-z]+)\) on startup is less than desired",
-        "other processes hold the GPU's memory ({free} GiB are free): end them, choose other GPUs (--gpus), "
-        "or lower engine.vllm.gpu_memory_utilization",
+        r"(?:Free|Available) memory on .{1,40} \((?P<free>[\d.]+)/(?P<all>[\d.]+) GiB\) on startup is less",
+        "others hold its memory ({free} of {all} GiB are free): end them, choose other GPUs (--gpus), or "
+        "lower engine.vllm.gpu_memory_utilization",
     ),
     (
         r"out of memory|OutOfMemoryError",

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
 import socket
 import subprocess
 import sys
@@ -13,10 +11,13 @@ from pathlib import Path
 from types import TracebackType
 
 import httpx
+import psutil
 
 UP_WITHIN_S = 240.0
 LIMITS = ["--max-model-len", "1024", "--max-num-seqs", "32", "--max-num-batched-tokens", "4096"]
 LEAN = ["--enforce-eager", "--mm-processor-cache-gb", "0", "--no-enable-prefix-caching"]
+MEMORY = ["--gpu-memory-utilization", "0.1"]
+"""Share of the machine's memory that must be free, beside VLLM_CPU_KVCACHE_SPACE."""
 
 
 class VllmServe:
@@ -26,13 +27,23 @@ class VllmServe:
         port = _free_port()
         self.url = f"http://127.0.0.1:{port}/v1"
         self.log = log
-        words = ["serve", str(model), "--host", "127.0.0.1", "--port", str(port), *LIMITS, *LEAN, *arguments]
+        words = [
+            "serve",
+            str(model),
+            "--host",
+            "127.0.0.1",
+            "--port",
+            str(port),
+            *LIMITS,
+            *LEAN,
+            *MEMORY,
+            *arguments,
+        ]
         with log.open("wb") as output:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "vllm.entrypoints.cli.main", *words],
                 stdout=output,
                 stderr=subprocess.STDOUT,
-                start_new_session=True,
             )
         try:
             self._wait(f"http://127.0.0.1:{port}/health")
@@ -41,9 +52,14 @@ class VllmServe:
             raise
 
     def stop(self) -> None:
-        """End the server and its engine, at once and for sure: they are a process group of their own."""
-        with suppress(ProcessLookupError):
-            os.killpg(self.process.pid, signal.SIGKILL)
+        """End the server and its engine, at once and for sure."""
+        with suppress(psutil.NoSuchProcess):
+            server = psutil.Process(self.process.pid)
+            ended = [server, *server.children(recursive=True)]
+            for process in ended:
+                with suppress(psutil.NoSuchProcess):
+                    process.kill()
+            psutil.wait_procs(ended, timeout=10)
         self.process.wait()
 
     def __enter__(self) -> VllmServe:
