@@ -65,8 +65,6 @@ def failure_of_status(status: int, headers: Mapping[str, str], body: bytes) -> S
     """The failure an HTTP status other than 200 stands for."""
     fault = STATUS_FAULTS.get(status, Fault.SPOILED if status >= 500 else Fault.SETUP)
     retry_after_s = retry_after(headers.get("Retry-After", ""), time.time())
-    if status == 503 and retry_after_s is not None:
-        fault = Fault.BUSY
     message = message_in(body)
     return ServerFailure(fault, f"HTTP {status}{': ' if message else ''}{message}", status, retry_after_s)
 

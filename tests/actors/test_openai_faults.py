@@ -59,6 +59,7 @@ def test_a_page_that_is_never_answered_well_costs_only_itself(server: OpenAiServ
 
     run(engine_for(server, openai={"attempts": 3}), work)
     assert sum("poison" in call.parts for call in server.calls) == 3
+    assert not any(call.is_probe for call in server.calls), "it answered others meanwhile"
 
 
 def test_a_page_that_fails_alone_is_told_from_a_server_that_does(server: OpenAiServer) -> None:
@@ -156,6 +157,7 @@ def test_a_server_that_hangs_on_one_page_costs_that_page(server: OpenAiServer) -
 def test_a_server_that_hangs_on_all_pages_is_left_for_another(two: list[OpenAiServer]) -> None:
     two[0].script = lambda call: Reply(hang=True)
     expect_each_its_own(run(engine_for(*two, page_timeout_s=0.8), lambda engine: read_all(engine, 20)))
+    assert sum(call.is_probe for call in two[0].calls) == 1, "asked once, not by each of its requests"
 
 
 def test_a_server_that_dies_and_comes_back_loses_no_page(server: OpenAiServer) -> None:
