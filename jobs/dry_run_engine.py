@@ -39,6 +39,8 @@ PACKAGES = {
     "vllm": ("vllm",),
     "transformers": ("torch", "transformers", "accelerate"),
 }
+OF_THIS_MACHINE = ("package", "tesseract", "GPUs", "memory")
+"""What may be otherwise on the machines of a cluster."""
 SERVER_WITHIN_S = 5.0
 SHOWN = 90
 INSTEAD = (
@@ -56,21 +58,29 @@ def engine_lines(config: JobConfig, single_process: bool) -> Iterator[Finding]:
         check_taken(engine)
     except ConfigError as error:
         yield problem("engine", str(error))
-    yield from _package_lines(engine, elsewhere)
+    for finding in _lines_of_kind(engine, elsewhere):
+        if elsewhere and finding.is_problem and finding.about in OF_THIS_MACHINE:
+            finding = warning(finding.about, f"{finding.text} (here: the cluster was not looked at)")
+        yield finding
+
+
+def _lines_of_kind(engine: EngineConfig, elsewhere: bool) -> Iterator[Finding]:
+    yield from _package_lines(engine)
     if engine.kind in ("tesseract", "auto"):
         yield _tesseract_line(engine)
     if engine.kind == "openai":
         yield from _server_lines(engine)
-    if engine.kind in CHECKED_KINDS:
-        report = yield from _model_lines(engine, elsewhere)
-        shape = model_shape(report.config) if report else None
-        if engine.device == "cpu":
-            yield from _cpu_lines(engine, report)
-        elif cards := (yield from _gpu_lines(engine, elsewhere)):
-            if report and shape:
-                yield from _memory_lines(engine, report, shape, cards)
-            elif published := _published_bytes(engine):
-                yield _room_for(published, engine, cards)
+    if engine.kind not in CHECKED_KINDS:
+        return
+    report = yield from _model_lines(engine, elsewhere)
+    shape = model_shape(report.config) if report else None
+    if engine.device == "cpu":
+        yield from _cpu_lines(engine, report)
+    elif cards := (yield from _gpu_lines(engine)):
+        if report and shape:
+            yield from _memory_lines(engine, report, shape, cards)
+        elif published := _published_bytes(engine):
+            yield _room_for(published, engine, cards)
 
 
 def _settings(config: JobConfig) -> Finding:
@@ -83,12 +93,10 @@ def _settings(config: JobConfig) -> Finding:
     return ok("engine", ", ".join([engine.kind, *words]))
 
 
-def _package_lines(engine: EngineConfig, elsewhere: bool) -> Iterator[Finding]:
-    missing = [name for name in PACKAGES.get(engine.kind, ()) if find_spec(name) is None]
-    if not missing:
-        return
-    text = f"not installed here: {', '.join(missing)}: pip install 'pagefleet[{engine.kind}]'"
-    yield warning("package", f"{text}, wherever workers run") if elsewhere else problem("package", text)
+def _package_lines(engine: EngineConfig) -> Iterator[Finding]:
+    if missing := [name for name in PACKAGES.get(engine.kind, ()) if find_spec(name) is None]:
+        extra = f"[{engine.kind}]" if engine.kind in CHECKED_KINDS else ""
+        yield problem("package", f"not installed: {', '.join(missing)}: pip install 'pagefleet{extra}'")
 
 
 def _tesseract_line(engine: EngineConfig) -> Finding:
@@ -157,15 +165,12 @@ def _folder(engine: EngineConfig) -> Path | Finding:
     )
 
 
-def _gpu_lines(engine: EngineConfig, elsewhere: bool) -> Generator[Finding, None, list[Card]]:
+def _gpu_lines(engine: EngineConfig) -> Generator[Finding, None, list[Card]]:
     """What there is to say of this machine's GPUs; returns them if a replica can stand on them."""
     cards = _cards(engine)
     if not cards:
-        text = "no NVIDIA GPU answers here (nvidia-smi)"
-        if elsewhere:
-            yield warning("GPUs", f"{text}; those of the cluster were not looked at")
-        else:
-            yield problem("GPUs", f"{text}: {INSTEAD}", {"engine.device": "cpu"})
+        text = f"no NVIDIA GPU answers (nvidia-smi): {INSTEAD}"
+        yield problem("GPUs", text, {"engine.device": "cpu"})
         return []
     yield ok("GPUs", ", ".join(f"{card.name} ({gib(card.total_bytes)})" for card in cards))
     if len(cards) < engine.tensor_parallel_size:

@@ -27,10 +27,20 @@ TEMPLATES = ("chat_template.jinja", "chat_template.json")
 
 
 def check_folder(folder: Path) -> ModelReport:
-    """Look at everything a model folder should hold. Raises ConfigError where there is no folder."""
+    """Look at everything a model folder should hold.
+
+    Raises ConfigError where there is no folder, or something in it may not be read.
+    """
     if not folder.is_dir():
         kind = "a file: name the folder it is in" if folder.exists() else "no such folder"
         raise ConfigError(f"model {str(folder)!r}: {kind}")
+    try:
+        return _look_at(folder)
+    except OSError as error:
+        raise ConfigError(f"model {str(folder)!r}: {error.filename or ''}: {error.strerror}") from error
+
+
+def _look_at(folder: Path) -> ModelReport:
     config, findings = _read_config(folder)
     weights = WeightFiles(folder)
     tokenizer, tokenizer_findings = _tokenizer(folder)
@@ -130,8 +140,6 @@ def _placeholder(path: Path, topic: Topic) -> list[Finding]:
         refuse_placeholder(path)
     except ConfigError as error:
         return [Finding(topic, f"{path.parent}: {error}")]
-    except OSError as error:
-        return [Finding(topic, f"{path}: {error.strerror}")]
     return []
 
 

@@ -71,8 +71,6 @@ class WeightFiles:
             self.bytes += path.stat().st_size
         except ConfigError as error:
             return str(error)
-        except OSError as error:
-            return f"{name} cannot be read: {error.strerror}"
         return ""
 
     def _read_index(self, name: str) -> dict[str, str]:
@@ -108,8 +106,6 @@ def read_json(path: Path) -> dict[str, Any]:
         raise ConfigError(f"{path} has {path.stat().st_size:,} bytes: too much for a {path.name}")
     try:
         value = json.loads(path.read_bytes())
-    except OSError as error:
-        raise ConfigError(f"{path}: {error.strerror}") from error
     except (ValueError, RecursionError) as error:
         raise ConfigError(f"{path} is no valid JSON ({error}): {PULL}") from error
     if not isinstance(value, dict):

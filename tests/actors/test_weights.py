@@ -207,6 +207,15 @@ def test_what_is_wrong_with_a_folder_is_named_with_its_remedy(
     assert "pagefleet models pull" in problem or "take the model's safetensors" in problem
 
 
+@pytest.mark.parametrize("name", ["config.json", "model.safetensors", "tokenizer.json"])
+def test_what_cannot_be_read_is_told_and_not_raised(name: str, tmp_path: Path) -> None:
+    folder = model_folder(tmp_path)
+    (folder / name).unlink()
+    (folder / name).mkdir()
+    with pytest.raises(ConfigError, match=f"{name}: Is a directory"):
+        check_folder(folder)
+
+
 def test_missing_shards_are_named_with_or_without_an_index(tmp_path: Path) -> None:
     folder = model_folder(tmp_path, shards=4)
     (folder / shard_name(2, 4)).unlink()

@@ -123,7 +123,7 @@ def test_every_problem_is_told_at_once(dry_run: DryRun, tmp_path: Path) -> None:
     assert "problem   inputs" in said.words
     assert "pip install 'pagefleet[vllm]'" in said.words
     assert "pagefleet models pull owner/name" in said.words
-    assert "no NVIDIA GPU answers here" in said.words
+    assert "no NVIDIA GPU answers" in said.words
     assert "problem   output" in said.words
     assert "--set engine.device=cpu" in said.words
 
@@ -212,7 +212,17 @@ def test_a_gpu_that_is_in_use_or_missing_is_told(
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1")
     assert dry_run(*model).exit_status == 0
     gpus([])
-    assert "no NVIDIA GPU answers here" in dry_run(*model).words
+    assert "no NVIDIA GPU answers" in dry_run(*model).words
+
+
+def test_what_the_machines_of_a_cluster_may_have_is_only_warned_of(dry_run: DryRun, gpus: Gpus) -> None:
+    gpus([])
+    model = ("--engine", "vllm", "--model", "owner/name")
+    said = dry_run(*model, "--address", "head:6379")
+    assert said.exit_status == 0, said.words
+    assert "warning   package" in said.words
+    assert "warning   GPUs" in said.words
+    assert dry_run(*model, "--address", "head:6379", "--single-process").exit_status == 1
 
 
 def test_weights_that_are_not_here_yet_are_weighed_by_their_preset(
