@@ -12,7 +12,6 @@ from actors.servers.client import Patience, ServerClient
 from actors.servers.key import ApiKey
 from actors.servers.pool import ServerPool
 from actors.servers.start import Served, StartCheck
-from manifests.errors import ConfigError
 
 MOST_IN_FLIGHT = 512
 ANSWER_SHARE = 0.95
@@ -36,7 +35,6 @@ class OpenAiEngine:
         self._key = ApiKey.from_environment(settings.api_key_env)
         with StartCheck(self._key, settings.connect_timeout_s) as check:
             served = check.served(self._addresses, config.model)
-            _check_length(config, served)
             guarded = _is_guarded(config, served)
             whitelist = check.token_ids(served, config.sampling.ngram_whitelist) if guarded else []
         self._model = served.model
@@ -76,27 +74,18 @@ class OpenAiEngine:
         return ServerClient(pool, self._key, patience, self._format.probe())
 
 
-def _check_length(config: EngineConfig, served: Served) -> None:
-    wanted, longest = config.sampling.max_tokens, served.max_model_len
-    if longest is not None and wanted >= longest:
-        raise ConfigError(
-            f"engine.sampling.max_tokens: {wanted} leaves no room for a page in the {longest} tokens that "
-            "the server has for prompt and answer: set it lower, or start the server with more "
-            "(--max-model-len)"
-        )
-
-
 def _is_guarded(config: EngineConfig, served: Served) -> bool:
     return served.is_vllm and config.sampling.ngram_size > 0
 
 
 def _fields(config: EngineConfig, served: Served, whitelist: list[int]) -> dict[str, Any]:
     """What every request says besides its messages and temperature. ``max_tokens`` is what all servers
-    know; where only ``max_completion_tokens`` is taken, ``extra_body`` can say so."""
+    know; where only ``max_completion_tokens`` is taken, ``extra_body`` can say so. vLLM refuses more of
+    them than prompt and answer may have together."""
     sampling = config.sampling
     fields: dict[str, Any] = {
         "model": served.model,
-        "max_tokens": sampling.max_tokens,
+        "max_tokens": min(sampling.max_tokens, served.max_model_len or sampling.max_tokens),
         "top_p": sampling.top_p,
         "seed": sampling.seed,
     }

@@ -8,7 +8,7 @@ import pytest
 
 from actors.engines.base import Completion, Request
 from actors.engines.openai import OpenAiEngine
-from manifests.errors import ConfigError, EngineError
+from manifests.errors import EngineError
 from tests.actors.openai_engine import (
     engine_for,
     expect_each_its_own,
@@ -62,27 +62,16 @@ def test_a_prompt_without_the_image_it_promises_is_refused(server: OpenAiServer)
 
 
 def test_vllm_gets_what_only_it_understands() -> None:
-    sampling = {
-        "max_tokens": 512,
-        "min_tokens": 2,
-        "ngram_size": 30,
-        "ngram_whitelist": ["<td>", "<table>", "x"],
-    }
+    sampling = {"min_tokens": 2, "ngram_size": 30, "ngram_whitelist": ["<td>", "<table>", "x"]}
     with OpenAiServer(owner="vllm") as server:
         read(engine_for(server, sampling={**sampling, "skip_special_tokens": False}))
-        body = server.calls[0].body
-        assert (body["min_tokens"], body["repetition_penalty"], body["skip_special_tokens"]) == (
-            2,
-            1.0,
-            False,
-        )
-        guard = {"ngram_size": 30, "window_size": 90, "whitelist_token_ids": [4, 7]}
-        assert body["vllm_xargs"] == guard
-        assert body["repetition_detection"]["min_count"] == 12
-        with pytest.raises(
-            ConfigError, match=r"max_tokens: 8192 leaves no room for a page in the 8192 tokens"
-        ):
-            engine_for(server, sampling={"max_tokens": 8192})
+        read(engine_for(server, sampling={"max_tokens": 8193, "stop_repetition": False}))
+    told, short = (call.body for call in server.calls)
+    assert (told["min_tokens"], told["repetition_penalty"], told["skip_special_tokens"]) == (2, 1.0, False)
+    assert told["vllm_xargs"] == {"ngram_size": 30, "window_size": 90, "whitelist_token_ids": [4, 7]}
+    assert told["repetition_detection"]["min_count"] == 12
+    assert short["max_tokens"] == 8192, "all that the server has for prompt and answer"
+    assert not {"vllm_xargs", "repetition_detection"} & short.keys()
 
 
 @pytest.mark.parametrize(
