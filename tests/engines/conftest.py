@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
+from tests.engines.tiny_reader.model import MODEL
 from tests.engines.vllm_serve import VllmServe
 
 SITE = Path(__file__).with_name("site")
 ROOT = Path(__file__).parents[2]
-READER = Path(__file__).with_name("tiny_reader") / "model"
 ENVIRONMENT = {
     "PYTHONPATH": os.pathsep.join([str(SITE), str(ROOT)]),
     "HF_HUB_OFFLINE": "1",
@@ -36,5 +36,5 @@ if INSTALLED:  # for this process and all that it starts
 @pytest.fixture(scope="session")
 def vllm_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[VllmServe]:
     """A server that reads with the tiny reader. Tests that kill a server start one of their own."""
-    with VllmServe(READER, tmp_path_factory.mktemp("serve") / "log") as server:
+    with VllmServe(MODEL, tmp_path_factory.mktemp("serve") / "log") as server:
         yield server
