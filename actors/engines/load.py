@@ -8,6 +8,7 @@ from actors.engines.base import Engine, Footprint
 from actors.engines.config import EngineConfig
 from actors.engines.scripted import Script, ScriptedEngine
 from actors.ocr.languages import needs_tesseract
+from actors.weights.guard import check_model
 from manifests.errors import ConfigError
 
 OCR_KINDS = ("rapidocr", "tesseract", "auto")
@@ -88,6 +89,7 @@ def load_engine(config: EngineConfig) -> Engine:
 
 
 def _load_model(config: EngineConfig) -> Engine:
+    check_model(config)
     try:
         if config.kind == "openai":
             from actors.engines.openai import OpenAiEngine

@@ -62,7 +62,10 @@ def _find(model: str, kind: str, wanted: Preset | None) -> Choice:
         return replace(listed, preset=wanted or listed.preset)
     if kind != "openai":  # a server's names are its own
         if model.startswith((".", "/", "~")):
-            raise ConfigError(f"engine.model: {model}: no such folder")
+            raise ConfigError(
+                f"engine.model: {model}: no such folder here. The machine that starts a job on a cluster "
+                "must see it too: its content is part of what a result depends on"
+            )
         if "/" not in model:
             raise ConfigError(_unknown("engine.model", model, WHAT_A_MODEL_IS))
     return Choice(wanted or presets()[GENERIC], model)
@@ -112,7 +115,9 @@ def _read_config(folder: Path) -> Mapping[str, Any]:
             f"engine.model: {path}: {error.strerror}: a model folder holds config.json, tokenizer and weights"
         ) from error
     except ValueError as error:
-        raise ConfigError(f"engine.model: {path}: not JSON: {error}") from error
+        raise ConfigError(
+            f"engine.model: {path}: not JSON ({error}): 'pagefleet models check {folder}' tells more"
+        ) from error
     if not isinstance(config, dict):
         raise ConfigError(f"engine.model: {path}: must hold a JSON object")
     return config
