@@ -72,7 +72,8 @@ REMEDIES = (
     ),
     (r"quantiz|bitsandbytes", "see engine.engine_args.quantization_config"),
     (
-        r"not a valid model identifier|not a local folder|couldn't connect|offline|gated|401|403|404",
+        r"not a valid model identifier|not a local folder|Repo id must be|Repository Not Found"
+        r"|couldn't connect|offline|gated|401|403|404",
         "check engine.model and engine.revision; 'pagefleet models pull' where the hub can be reached, and "
         "HF_TOKEN in the environment for a gated model",
     ),
