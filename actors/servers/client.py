@@ -76,7 +76,7 @@ class ServerClient:
     async def _ask_one(self, server: Server, body: bytes, sent_at: float) -> Completion | ServerFailure:
         """One attempt, and what the pool learns from it."""
         try:
-            completion = completion_of(await self._post(server, body, self._timeout))
+            completion = await self._complete(server, body, self._timeout)
         except ServerFailure as failure:
             self._pool.failed(server, failure, sent_at)
             return failure
@@ -107,7 +107,7 @@ class ServerClient:
         sent_at = time.monotonic()
         timeout = aiohttp.ClientTimeout(total=min(PROBE_S, self._patience.answer_s))
         try:
-            completion_of(await self._post(server, self._probe, timeout))
+            await self._complete(server, self._probe, timeout)
         except ServerFailure as failure:
             if failure.fault is not Fault.REQUEST:
                 down = ServerFailure(Fault.DOWN, failure.words, failure.status, failure.retry_after_s)
@@ -119,14 +119,17 @@ class ServerClient:
         self._pool.answered(server, sent_at)
         return True
 
-    async def _post(self, server: Server, body: bytes, timeout: aiohttp.ClientTimeout) -> bytes:
+    async def _complete(self, server: Server, body: bytes, timeout: aiohttp.ClientTimeout) -> Completion:
+        """The server's answer. Raises ServerFailure, in words without the key."""
         url = f"{server.address}/chat/completions"
         try:
             async with self._session.post(url, data=body, timeout=timeout, allow_redirects=False) as response:
                 answer = await _limited(response.content)
-                if response.status == 200:
-                    return answer
-                failure = failure_of_status(response.status, response.headers, answer)
+            if response.status != 200:
+                raise failure_of_status(response.status, response.headers, answer)
+            return completion_of(answer)
+        except ServerFailure as error:
+            failure = error
         except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
             failure = ServerFailure(Fault.DOWN, f"cannot be reached: {_words(error)}")
         except TimeoutError:

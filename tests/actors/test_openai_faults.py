@@ -126,10 +126,13 @@ def test_a_key_refused_later_is_an_outage(server: OpenAiServer) -> None:
     run(engine_for(server, openai={"outage_s": 0.2}), work)
 
 
-def test_the_key_is_never_shown(server: OpenAiServer, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("status", [400, 200])
+def test_the_key_is_never_shown(server: OpenAiServer, monkeypatch: pytest.MonkeyPatch, status: int) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", "sk-secret")
-    server.script = lambda call: Reply(400, f"you sent {call.headers['Authorization']}")
-    engine = engine_for(server)
+    server.script = lambda call: (
+        GOOD if call.is_probe else Reply(status, f"you sent {call.headers['Authorization']}")
+    )
+    engine = engine_for(server, openai={"attempts": 1})
     with pytest.raises(EngineError, match=r"you sent Bearer \*\*\*"):
         read(engine)
     assert "sk-secret" not in repr(engine.__dict__)
