@@ -42,6 +42,8 @@ class VllmEngine:
     """
 
     def __init__(self, config: EngineConfig) -> None:
+        if config.gpus:  # of a run without Ray, which chooses otherwise
+            os.environ.setdefault("CUDA_VISIBLE_DEVICES", config.gpus)
         _check_device(config)
         os.environ.setdefault("VLLM_LOGGING_STREAM", "ext://sys.stderr")  # stdout belongs to answers
         architectures = _architectures(config)

@@ -9,14 +9,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from vllm.tokenizers import cached_tokenizer_from_config
 
 from actors.engines.config import EngineConfig, Sampling
 from actors.engines.vllm import VllmEngine
 from actors.generation import vllm_start
 from actors.generation.vllm_arguments import NGRAM_GUARD, check_engine_args, engine_arguments
 from actors.generation.vllm_failures import explain, is_collision, root_cause
+from actors.generation.vllm_prompts import PromptWriter
 from actors.generation.vllm_sampling import sampling_params
-from manifests.errors import ConfigError, EngineDead
+from actors.generation.vllm_start import create_config
+from manifests.errors import ConfigError, EngineDead, EngineError
 from tests.engines.tiny_reader.model import MODEL
 
 INTERNVL = ("InternVLForConditionalGeneration",)
@@ -143,6 +146,62 @@ def test_a_model_vllm_cannot_load_is_told_before_a_process_starts(
     (folder / "config.json").write_text(json.dumps(values | changed))
     with pytest.raises(ConfigError, match=message):
         VllmEngine(config(model=str(folder), vllm=settings))
+
+
+STRING_TEMPLATE = "{% for m in messages %}[{{ m['role'] }}]{{ m['content'] }}{% endfor %}[assistant]"
+PART_TEMPLATE = (
+    "{% for m in messages %}[{{ m['role'] }}]{% for c in m['content'] %}{% if c['type'] == 'image' %}"
+    "<IMG_CONTEXT>\n{% else %}{{ c['text'] }}{% endif %}{% endfor %}{% endfor %}[assistant]"
+)
+
+
+@pytest.fixture(scope="module")
+def writer(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """Makes a writer for the tiny reader with another chat template."""
+
+    def make(template: str, prompt_format: str = "chat") -> PromptWriter:
+        folder = tmp_path_factory.mktemp("model") / "model"
+        shutil.copytree(MODEL, folder)
+        (folder / "chat_template.jinja").unlink()
+        if template:
+            (folder / "chat_template.jinja").write_text(template)
+        model = create_config(engine_arguments(config(model=str(folder)), INTERNVL)).model_config
+        return PromptWriter(model, cached_tokenizer_from_config(model), prompt_format)
+
+    return make
+
+
+@pytest.mark.parametrize(
+    ("template", "prompt_format", "prompt", "text"),
+    [
+        (PART_TEMPLATE, "chat", "<image>\nRead.", "[user]<IMG_CONTEXT>\nRead.[assistant]"),
+        (PART_TEMPLATE, "chat", "Read.", "[user]<IMG_CONTEXT>\nRead.[assistant]"),
+        (PART_TEMPLATE, "chat", "Read:\n<image>", "[user]Read:<IMG_CONTEXT>\n[assistant]"),
+        (STRING_TEMPLATE, "chat", "<image>\nRead.", "[user]<IMG_CONTEXT>\nRead.[assistant]"),
+        (STRING_TEMPLATE, "chat", "Read.", "[user]<IMG_CONTEXT>\nRead.[assistant]"),
+        ("", "raw", "<image>Read.", "<IMG_CONTEXT>Read."),
+        ("", "raw", "", "<IMG_CONTEXT>"),
+    ],
+)
+def test_a_prompt_is_written_as_the_model_learned_it(
+    template: str, prompt_format: str, prompt: str, text: str, writer: Any
+) -> None:
+    assert writer(template, prompt_format).text(prompt, 1) == text
+
+
+def test_images_keep_their_places_in_a_prompt(writer: Any) -> None:
+    expected = "[user]Is <IMG_CONTEXT> like <IMG_CONTEXT>?[assistant]"
+    assert writer(STRING_TEMPLATE).text("Is <image> like <image>?", 2) == expected
+
+
+def test_a_prompt_may_not_hold_the_models_own_image_token(writer: Any) -> None:
+    with pytest.raises(EngineError, match="own image token <IMG_CONTEXT>: write <image> instead"):
+        writer(PART_TEMPLATE).text("<image>What is <IMG_CONTEXT>?", 1)
+
+
+def test_a_chat_needs_a_template(writer: Any) -> None:
+    with pytest.raises(ConfigError, match=r"no chat template: --set engine\.prompt_format=raw"):
+        writer("")
 
 
 def test_a_draw_is_seeded_and_a_greedy_answer_is_not_slowed_by_it() -> None:
