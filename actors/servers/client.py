@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import aiohttp
 
 from actors.engines.base import Completion
-from actors.servers.chat import completion_of
+from actors.servers.chat import Body, completion_of
 from actors.servers.failures import Fault, ServerFailure, failure_of_status
 from actors.servers.key import ApiKey
 from actors.servers.pool import Server, ServerPool, backoff_s
@@ -34,7 +34,7 @@ class Patience:
 class ServerClient:
     """Pooled connections to the servers of a ``ServerPool``. Belongs to the event loop it is made in."""
 
-    def __init__(self, pool: ServerPool, key: ApiKey, patience: Patience, probe: bytes) -> None:
+    def __init__(self, pool: ServerPool, key: ApiKey, patience: Patience, probe: Body) -> None:
         self._pool = pool
         self._key = key
         self._patience = patience
@@ -49,7 +49,7 @@ class ServerClient:
     async def close(self) -> None:
         await self._session.close()
 
-    async def ask(self, body: bytes) -> Completion:
+    async def ask(self, body: Body) -> Completion:
         """Have a server answer. Failures that are no fault of the request are waited out.
 
         Raises EngineError when servers that answer others do not answer this, EngineDead when none has
@@ -73,7 +73,7 @@ class ServerClient:
             elif answer.fault is Fault.SPOILED:
                 await asyncio.sleep(backoff_s(attempts))
 
-    async def _ask_one(self, server: Server, body: bytes, sent_at: float) -> Completion | ServerFailure:
+    async def _ask_one(self, server: Server, body: Body, sent_at: float) -> Completion | ServerFailure:
         """One attempt, and what the pool learns from it."""
         try:
             completion = await self._complete(server, body, self._timeout)
@@ -119,11 +119,16 @@ class ServerClient:
         self._pool.answered(server, sent_at)
         return True
 
-    async def _complete(self, server: Server, body: bytes, timeout: aiohttp.ClientTimeout) -> Completion:
+    async def _complete(self, server: Server, body: Body, timeout: aiohttp.ClientTimeout) -> Completion:
         """The server's answer. Raises ServerFailure, in words without the key."""
-        url = f"{server.address}/chat/completions"
         try:
-            async with self._session.post(url, data=body, timeout=timeout, allow_redirects=False) as response:
+            async with self._session.post(
+                f"{server.address}/chat/completions",
+                data=body.parts(),
+                headers={"Content-Length": str(body.size)},
+                timeout=timeout,
+                allow_redirects=False,
+            ) as response:
                 answer = await _limited(response.content)
             if response.status != 200:
                 raise failure_of_status(response.status, response.headers, answer)
