@@ -25,6 +25,11 @@ FAILURES = (
         "lower engine.vllm.gpu_memory_utilization",
     ),
     (
+        r"No valid attention backend found for .*kv_cache_dtype=fp8",
+        "no attention kernel for this model and card takes an FP8 KV cache: "
+        "--set engine.vllm.kv_cache_dtype=bfloat16",
+    ),
+    (
         r"out of memory|OutOfMemoryError",
         "the GPU's memory does not hold it: lower engine.vllm.max_num_batched_tokens or "
         "engine.vllm.max_num_seqs, set engine.vllm.enforce_eager=true, or take " + LARGER,
