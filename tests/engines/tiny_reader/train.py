@@ -129,7 +129,7 @@ class Stage:
 
 CURRICULUM = (
     Stage(300, prompts=0.3),
-    Stage(250, spoiled=0.5, prompts=0.6, long_prompts=0.1),
+    Stage(400, spoiled=0.5, prompts=0.7, long_prompts=0.2),
 )
 
 
