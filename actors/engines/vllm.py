@@ -18,7 +18,7 @@ from actors.engines.base import Completion, EngineInfo, Request
 from actors.engines.config import EngineConfig
 from actors.generation.vllm_arguments import check_model, engine_arguments
 from actors.generation.vllm_deepseek import announce, sizes
-from actors.generation.vllm_failures import root_cause
+from actors.generation.vllm_failures import explain, root_cause
 from actors.generation.vllm_prompts import PromptWriter
 from actors.generation.vllm_sampling import ngram_guard, sampling_params
 from actors.generation.vllm_start import create_config, start
@@ -105,7 +105,7 @@ class VllmEngine:
         return last
 
     def _dead(self) -> EngineDead:
-        return EngineDead(f"vLLM's process ended: {root_cause(self._heard)}")
+        return EngineDead(f"vLLM's process ended: {explain(self._heard) or root_cause(self._heard)}")
 
 
 def _completion(output: RequestOutput | None) -> Completion:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib
 import os
 from dataclasses import astuple, dataclass, replace
+from importlib.metadata import entry_points
 from typing import Any
 
 from actors.engines.config import EngineConfig
@@ -16,6 +17,7 @@ from manifests.errors import ConfigError
 
 ENVIRONMENT = "PAGEFLEET_DEEPSEEK_OCR"
 """Carries the sizes into vLLM's own processes, where ``vllm_plugin`` reads them."""
+PLUGINS = "vllm.general_plugins"
 MODULES = {
     "DeepseekOCRForCausalLM": "vllm.model_executor.models.deepseek_ocr",
     "DeepseekOCR2ForCausalLM": "vllm.model_executor.models.deepseek_ocr2",
@@ -90,10 +92,18 @@ def processor_args(config: EngineConfig, architectures: tuple[str, ...]) -> dict
 
 
 def announce(found: Sizes | None) -> None:
-    """Set the sizes for this process and those that it starts from now on."""
+    """Set the sizes for this process and those that it starts from now on.
+
+    Raises ConfigError for sizes of one's own where vLLM's processes would not find our plugin.
+    """
     if found is None:
         os.environ.pop(ENVIRONMENT, None)
         return
+    if found not in PUBLISHED.values() and not entry_points(group=PLUGINS, name="pagefleet"):
+        raise ConfigError(
+            "DeepSeek-OCR reads at another size than its default only where pagefleet is installed, and not "
+            "merely on the path, for vLLM's processes to find its plugin: pip install it"
+        )
     os.environ[ENVIRONMENT] = found.to_text()
     found.apply()
 

@@ -21,6 +21,7 @@ from vllm.renderers import renderer_from_config
 from actors.engines.base import Completion, Request
 from actors.engines.config import EngineConfig
 from actors.engines.vllm import VllmEngine
+from actors.generation import vllm_deepseek
 from actors.generation.vllm_arguments import engine_arguments
 from actors.generation.vllm_deepseek import ENVIRONMENT as SIZES
 from actors.generation.vllm_deepseek import announce, sizes
@@ -212,6 +213,15 @@ print(model.BASE_SIZE, model.IMAGE_SIZE, model.CROP_MODE)
 """
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, check=True, text=True)
     assert done.stdout.splitlines()[-1] == "1280 1280 False"
+
+
+def test_a_size_is_refused_where_vllms_processes_would_not_find_our_plugin(
+    model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(vllm_deepseek, "PLUGINS", "nowhere")
+    with pytest.raises(ConfigError, match="only where pagefleet is installed"):
+        announce(sizes(config(model, TINY), (FIRST,)))
+    announce(sizes(config(model, {}), (FIRST,)))
 
 
 def test_a_page_becomes_an_answer_that_the_guard_keeps_from_repeating_itself(model: Path) -> None:
