@@ -72,7 +72,7 @@ SIZES = {
     ),
     "internvl3.5-8b": Size(
         tile=448,
-        tiles=6,
+        tiles=12,
         vision={
             "hidden_size": 1024,
             "intermediate_size": 4096,
