@@ -11,9 +11,11 @@ import numpy as np
 import psutil
 import pytest
 
+from actors.engines import vllm
 from actors.engines.base import Completion, Request
 from actors.engines.config import EngineConfig, Sampling
 from actors.engines.load import load_engine
+from actors.generation.vllm_sampling import sampling_params
 from manifests.errors import ConfigError, EngineDead, EngineError
 from tests.engines.tiny_reader.model import MODEL
 from tests.engines.tiny_reader.pages import draw, numbers
@@ -44,7 +46,7 @@ def runner() -> Iterator[asyncio.Runner]:
 
 @pytest.fixture(scope="module")
 def engine(runner: asyncio.Runner) -> Iterator[Any]:
-    """Loaded in another thread than it is read in, as a replica does. The last test kills it."""
+    """Loaded in another thread than it is read in, as a replica does. The last test of it kills it."""
     with ThreadPoolExecutor(1) as thread:
         loaded = thread.submit(load_engine, config(images_per_prompt=2)).result()
     yield loaded
@@ -53,6 +55,13 @@ def engine(runner: asyncio.Runner) -> Iterator[Any]:
 
 def ask(number: str, prompt: str = PROMPT, images: int = 1, temperature: float = 0.0) -> Request:
     return Request(f"{number}.png", 1, [draw(number)] * images, prompt, temperature)
+
+
+def one_token_alone(*arguments: Any) -> Any:
+    """Sampling that can only say the same thing over and over."""
+    params = sampling_params(*arguments)
+    params.allowed_token_ids = [100]
+    return params
 
 
 async def settled(engine: Any, *requests: Request) -> list[Any]:
@@ -105,10 +114,10 @@ def test_an_answer_is_cut_at_its_length_and_ended_when_it_repeats_itself(
     monkeypatch.setattr(engine, "_sampling", Sampling(max_tokens=2))
     cut: Completion = runner.run(engine.read(ask("1234")))
     assert (cut.finish_reason, cut.completion_tokens) == ("length", 2)
-    looping = Sampling(max_tokens=900, min_tokens=700, repetition_penalty=0.01)
-    monkeypatch.setattr(engine, "_sampling", looping)
-    ended: Completion = runner.run(engine.read(ask("1234")))
-    assert ended.finish_reason == "repetition" and 700 <= ended.completion_tokens < 900
+    monkeypatch.setattr(engine, "_sampling", Sampling(max_tokens=900))
+    monkeypatch.setattr(vllm, "sampling_params", one_token_alone)
+    looping: Completion = runner.run(engine.read(ask("1234")))
+    assert (looping.finish_reason, looping.completion_tokens) == ("repetition", 600)
 
 
 def test_a_cancelled_page_is_aborted_in_vllm(
@@ -149,17 +158,6 @@ def test_what_the_model_would_ignore_in_silence_is_refused() -> None:
         assert str(caught.value) == message
 
 
-def test_too_little_memory_is_told_by_vllms_process_and_in_our_words(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.delenv("VLLM_CPU_KVCACHE_SPACE")
-    with pytest.raises(ConfigError) as caught:
-        load_engine(config(engine_args={"kv_cache_memory_bytes": 200_000}))
-    assert "for the KV cache, too little for the longest page: --set engine.vllm.max_model_len=" in str(
-        caught.value
-    )
-
-
 def test_a_dead_engine_core_is_told_at_once_and_from_then_on(engine: Any, runner: asyncio.Runner) -> None:
     async def kill() -> list[Any]:
         pages = [asyncio.ensure_future(engine.read(ask("1234"))) for _ in range(4)]
@@ -175,3 +173,14 @@ def test_a_dead_engine_core_is_told_at_once_and_from_then_on(engine: Any, runner
     assert all(isinstance(error, EngineDead) for error in errors)
     with pytest.raises(EngineDead, match="vLLM's process ended: it gave no reason"):
         runner.run(engine.read(ask("1234")))
+
+
+def test_too_little_memory_is_told_by_vllms_process_and_in_our_words(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delenv("VLLM_CPU_KVCACHE_SPACE")
+    with pytest.raises(ConfigError) as caught:
+        load_engine(config(engine_args={"kv_cache_memory_bytes": 200_000}))
+    assert "for the KV cache, too little for the longest page: --set engine.vllm.max_model_len=" in str(
+        caught.value
+    )
