@@ -105,7 +105,7 @@ def _load_model(config: EngineConfig) -> Engine:
     except ModuleNotFoundError as error:
         raise ConfigError(
             f"the {config.kind} engine needs a package that is not installed here ({error.name}): "
-            f"pip install 'pagefleet[{config.kind}]'"
+            f"pip install -e '.[{config.kind}]' in pagefleet's folder, on every node"
         ) from error
 
 

@@ -121,7 +121,7 @@ def test_every_problem_is_told_at_once(dry_run: DryRun, tmp_path: Path) -> None:
     )
     assert said.exit_status == 1
     assert "problem   inputs" in said.words
-    assert "pip install 'pagefleet[vllm]'" in said.words
+    assert "pip install -e '.[vllm]'" in said.words
     assert "pagefleet models pull owner/name" in said.words
     assert "no NVIDIA GPU answers" in said.words
     assert "problem   output" in said.words
