@@ -96,7 +96,8 @@ def _settings(config: JobConfig) -> Finding:
 def _package_lines(engine: EngineConfig) -> Iterator[Finding]:
     if missing := [name for name in PACKAGES.get(engine.kind, ()) if find_spec(name) is None]:
         extra = f"[{engine.kind}]" if engine.kind in CHECKED_KINDS else ""
-        yield problem("package", f"not installed: {', '.join(missing)}: pip install -e '.{extra}' in pagefleet's folder")
+        remedy = f"pip install -e '.{extra}' in pagefleet's folder"
+        yield problem("package", f"not installed: {', '.join(missing)}: {remedy}")
 
 
 def _tesseract_line(engine: EngineConfig) -> Finding:
