@@ -99,31 +99,26 @@ class TransformersEngine:
     async def close(self) -> None:
         await asyncio.to_thread(self._batcher.close)
 
-    def _prepare(self, jobs: Sequence[Job]) -> Batch | None:
-        """The batch of these jobs, less those that cannot be in any: they are told why."""
+    def _prepare(self, jobs: Sequence[Job]) -> list[Batch]:
+        """One batch of these jobs, less those that cannot be in any: they are told why.
+
+        Of jobs that the processor takes alone but not together, a batch each.
+        """
         try:
             inputs = self._inputs.batch([job.row for job in jobs])
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - a processor raises anything for a page it cannot take
             if len(jobs) == 1:
-                raise EngineError(f"the model's processor refuses the page: {error}") from error
-            return self._prepare_the_good(jobs)
+                jobs[0].settle(EngineError(f"the model's processor refuses the page: {error}"))
+                return []
+            alone = [batch for job in jobs for batch in self._prepare([job])]
+            if len(alone) in (0, len(jobs)):
+                return alone
+            return self._prepare([job for batch in alone for job in batch.jobs])
         lengths = inputs["attention_mask"].sum(dim=1).tolist()
         fitting = [job for job, length in zip(jobs, lengths, strict=True) if self._fits(job, length)]
         if len(fitting) < len(jobs):
-            return self._prepare(fitting) if fitting else None
-        return Batch(jobs, inputs, lengths)
-
-    def _prepare_the_good(self, jobs: Sequence[Job]) -> Batch | None:
-        """After the processor refused the jobs together: those that it takes alone."""
-        good = []
-        for job in jobs:
-            try:
-                good += [job] if self._prepare([job]) else []
-            except EngineError as error:
-                job.settle(error)
-        if len(good) == len(jobs):
-            raise EngineError("the model's processor takes each page of a batch, but not together")
-        return self._prepare(good) if good else None
+            return self._prepare(fitting) if fitting else []
+        return [Batch(jobs, inputs, lengths)]
 
     def _fits(self, job: Job, length: int) -> bool:
         if length < self._longest:
@@ -136,18 +131,19 @@ class TransformersEngine:
         )
         return False
 
-    def _generate(self, batch: Batch) -> None:
-        """Answer a batch; where it fails, its halves, down to one page. Raises EngineDead."""
-        failure = self._failure(batch)
-        if failure is None:
-            return
-        release()
-        left = [job for job in batch.jobs if not job.answer.done()]
-        if len(left) == 1:
-            left[0].settle(failure)
-        for half in (left[: len(left) // 2], left[len(left) // 2 :]):
-            if half and len(left) > 1 and (again := self._prepare(half)):
-                self._generate(again)
+    def _generate(self, batches: Sequence[Batch]) -> None:
+        """Answer batches; of one that fails, its halves, down to one page. Raises EngineDead."""
+        for batch in batches:
+            failure = self._failure(batch)
+            left = [job for job in batch.jobs if not job.answer.done()]
+            if failure is None or not left:
+                continue
+            release()
+            if len(left) == 1:
+                left[0].settle(failure)
+            else:
+                middle = len(left) // 2
+                self._generate([*self._prepare(left[:middle]), *self._prepare(left[middle:])])
 
     def _failure(self, batch: Batch) -> EngineError | None:
         """Generate a batch, and say why that failed. Raises EngineDead.
@@ -174,7 +170,7 @@ class TransformersEngine:
         loaded, sampling = self._loaded, self._config.sampling
         if all(job.answer.done() for job in batch.jobs):
             return
-        inputs = {name: self._placed(tensor) for name, tensor in batch.inputs.items()}
+        inputs = {name: self._placed(value) for name, value in batch.inputs.items()}
         limits = [min(sampling.max_tokens, self._longest - length) for length in batch.lengths]
         requests = [job.request for job in batch.jobs]
         choice = TokenChoice(requests, sampling, inputs["attention_mask"], self._allowed)
@@ -193,9 +189,10 @@ class TransformersEngine:
             )
         self._learn(batch, output.shape[1])
 
-    def _placed(self, tensor: torch.Tensor) -> torch.Tensor:
-        dtype = self._loaded.dtype if tensor.is_floating_point() else None
-        return tensor.to(self._loaded.device, dtype)
+    def _placed(self, value: Any) -> Any:
+        if not isinstance(value, torch.Tensor):
+            return value
+        return value.to(self._loaded.device, self._loaded.dtype if value.is_floating_point() else None)
 
     def _completion(self, tokens: list[int], reason: str, prompt_tokens: int) -> Completion:
         said = tokens[:-1] if tokens[-1] in self._endings.tokens else tokens

@@ -69,8 +69,9 @@ def choose(waiting: Sequence[Job], size: int) -> list[Job]:
 class Batcher(Generic[Prepared]):
     """Runs ``prepare`` in threads ahead of ``generate``, which has one thread of its own.
 
-    ``prepare`` returns None where it leaves no job to generate. Jobs settle in either; what they raise
-    is settled for all jobs of the batch that have no outcome, and an EngineDead for all that come after.
+    ``prepare`` returns nothing (empty, None) where it leaves no job to generate. Jobs settle in either; what
+    they raise is settled for all jobs of the batch that have no outcome, and an EngineDead for all that come
+    after.
     """
 
     def __init__(
@@ -118,10 +119,10 @@ class Batcher(Generic[Prepared]):
             with self._settling(jobs):
                 prepared = self._prepare(jobs)
             with self._changed:
-                if prepared is None:
-                    self._ahead -= 1
-                else:
+                if prepared:
                     self._ready.append((jobs, prepared))
+                else:
+                    self._ahead -= 1
                 self._changed.notify_all()
 
     def _keep_generating(self) -> None:
@@ -160,7 +161,7 @@ class Batcher(Generic[Prepared]):
         """How long to wait before a batch is taken; None: until something changes."""
         if not self._waiting or self._ahead >= self._most_ahead:
             return None
-        if len(self._waiting) >= self._size():
+        if max(Counter(job.kind for job in self._waiting).values()) >= self._size():
             return 0.0
         if self._ahead or not self._idle:
             return None

@@ -22,6 +22,7 @@ PIXELS_PER_TOKEN = 28 * 28
 """Where a processor does not tell: 2 × 2 patches of 14 pixels a side, as with Qwen's and InternVL's."""
 
 CHARACTERS_PER_TOKEN = 4
+PADDED: Mapping[str, Any] = {"padding": True, "padding_side": "left"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +44,7 @@ class InputMaker:
 
     def __init__(self, processor: Any, config: EngineConfig) -> None:
         self._processor = processor
+        processor.tokenizer(["a"], **PADDED)  # sets it once; set in one thread while another reads, it fails
         self._raw = config.prompt_format == "raw"
         self._image_arguments = image_arguments(processor, config)
         self._image_token: str = getattr(processor, "image_token", "")
@@ -85,8 +87,7 @@ class InputMaker:
             text=[row.text for row in rows],
             images_kwargs=self._image_arguments,
             text_kwargs={
-                "padding": True,
-                "padding_side": "left",
+                **PADDED,
                 "add_special_tokens": not (start and rows[0].text.startswith(start)),
             },
             return_tensors="pt",

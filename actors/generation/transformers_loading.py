@@ -11,6 +11,7 @@ from typing import Any
 import psutil
 import torch
 from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor
+from transformers.utils import logging
 
 from actors.engines.config import EngineConfig
 from actors.generation.transformers_devices import pick_device, pick_dtype, ran_out_of_memory
@@ -97,6 +98,7 @@ class Loaded:
 
 def load(config: EngineConfig) -> Loaded:
     """Load the model that a configuration names. Raises ConfigError with the remedy."""
+    logging.disable_progress_bar()
     arguments = _checked_arguments(config)
     max_memory = parse_max_memory(config.transformers.max_memory)
     device = pick_device(config)

@@ -31,7 +31,7 @@ WIDE_COPIES = 3
 PATCH_VALUES = 3 * 16 * 16
 MAX_PAGES = 128
 MAX_CPU_PAGES = 8
-"""On cores larger batches gain nothing."""
+"""On cores a model of any size computes; more pages at once only take longer together."""
 
 Device = int | str
 """A GPU's number as this process sees it, or ``cpu``."""
