@@ -70,9 +70,9 @@ class PageReader:
         self._sink = sink
         self._replica = replica
         self._slots = asyncio.Semaphore(engine.info.concurrency)
-        abortable = engine.info.abortable
-        self._timeout_s = config.page_timeout_s if abortable and config.page_timeout_s else None
-        self._watchdog = PageWatchdog(config.page_timeout_s if config.may_exit and not abortable else 0.0)
+        info, limit_s = engine.info, config.page_timeout_s
+        self._timeout_s = limit_s if info.abortable and not info.limits_time and limit_s else None
+        self._watchdog = PageWatchdog(limit_s if config.may_exit and not info.abortable else 0.0)
 
     @property
     def info(self) -> EngineInfo:
@@ -85,6 +85,10 @@ class PageReader:
         if self._engine.info.takes_jpeg:
             request = Request("", 0, (), self._config.prompt, jpegs=[encode_jpeg(blank)])
         await self._engine.read(request)
+
+    async def close(self) -> None:
+        """Give back what the engine holds."""
+        await self._engine.close()
 
     async def read(
         self, chunk: Chunk, only: Sequence[int] | None = None, tell: Tell | None = None

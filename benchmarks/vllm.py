@@ -29,6 +29,7 @@ from actors.engines.vllm import VllmEngine
 from actors.generation.vllm_sampling import sampling_params
 from actors.page_reader import PageReader, ReaderConfig
 from actors.render.config import RenderConfig
+from actors.retry import RetryPolicy
 from benchmarks.report import Report
 from benchmarks.session import Ran, Session, documents_of, scratch_folder
 from cluster.config import ClusterConfig
@@ -185,7 +186,9 @@ class _WatchedReader:
     def __call__(self, sink: Any, replica: str) -> PageReader:
         config = self.recipe.config.engine
         engine = _Watched(VllmEngine(config), Path(self.file))
-        return PageReader(engine, ReaderConfig("benchmark", "benchmark", prompt=config.prompt), sink, replica)
+        once = RetryPolicy(temperatures=(0.0,))  # every answer is cut: that must not be tried again
+        reader = ReaderConfig("benchmark", "benchmark", prompt=config.prompt, retry=once)
+        return PageReader(engine, reader, sink, replica)
 
 
 class _Watched:

@@ -44,6 +44,7 @@ from manifests.work import Chunk, ReadReport, RenderCall
 
 NODE = "local"
 REPLICA = "replica-1"
+STOP_WITHIN_S = 3.0
 
 
 class LocalFleet:
@@ -126,6 +127,7 @@ class LocalFleet:
         self._renderer.stop()
         if self._thread.is_alive():
             asyncio.run_coroutine_threadsafe(self._wind_up(), self._loop)
+            self._thread.join(STOP_WITHIN_S)
 
     async def _wind_up(self) -> None:
         """Cancel what is still being read, so that nothing outlives the loop it runs on."""
@@ -134,6 +136,9 @@ class LocalFleet:
             task.cancel()
         if reading:
             await asyncio.wait(reading, timeout=1.0)
+        if self._reader is not None:
+            with suppress(Exception):  # what it cannot give back goes with this process
+                await self._reader.close()
         self._loop.stop()
 
     def _when_done(self, future: Any, to_event: Callable[[Any], Event]) -> None:

@@ -64,7 +64,8 @@ class EngineInfo:
     ``concurrency`` requests are worked on at once; the fleet keeps ``window`` pages in flight per
     replica so that it never waits. ``abortable`` engines stop working on a request whose ``read`` is
     cancelled; of the others, the process must end to stop it. ``takes_jpeg`` engines pass images on
-    encoded: renderers encode for them, on all cores.
+    encoded: renderers encode for them, on all cores. Engines with ``limits_time`` end a request that takes
+    too long by themselves, since they know for how much of the wait the page is to blame.
     """
 
     name: str
@@ -74,6 +75,7 @@ class EngineInfo:
     window: int = 4
     abortable: bool = False
     takes_jpeg: bool = False
+    limits_time: bool = False
 
 
 @dataclass(frozen=True, slots=True)

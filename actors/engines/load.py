@@ -21,8 +21,12 @@ FIELDS_NOT_TAKEN = {
     "auto": MODEL_FIELDS,
     "vllm": ("lang",),
     "transformers": ("lang",),
-    "openai": ("lang", "gpus", "engine_args"),
+    "openai": (
+        *("lang", "gpus", "device", "tensor_parallel_size", "dtype", "trust_remote_code"),
+        *("max_tiles", "processor_args", "engine_args"),
+    ),
 }
+NOTHING_SET = EngineConfig()
 MODEL_CPUS = 1.0
 """Cores of a replica that computes on a GPU: its process prepares images and samples."""
 
@@ -38,7 +42,7 @@ def check_engine(config: EngineConfig) -> None:
 def check_taken(config: EngineConfig) -> None:
     """Raise ConfigError for a setting that this kind of engine would ignore."""
     for name in FIELDS_NOT_TAKEN.get(config.kind, ()):
-        if getattr(config, name):
+        if getattr(config, name) != getattr(NOTHING_SET, name):
             raise ConfigError(f"engine.{name}: {config.kind} takes none; leave it out")
     for kind in MODEL_KINDS:
         given = getattr(config, kind)

@@ -14,8 +14,6 @@ from actors.servers.pool import ServerPool
 from actors.servers.start import Served, StartCheck
 
 MOST_IN_FLIGHT = 512
-ANSWER_SHARE = 0.95
-"""Of the time a page may take. The server is given less, so that it is blamed before the page is."""
 LOOP = {"min_pattern_size": 50, "max_pattern_size": 100, "min_count": 12}
 """vLLM's servers end an answer by the same rule as the vllm engine (``actors.generation.vllm_sampling``)."""
 
@@ -52,6 +50,7 @@ class OpenAiEngine:
             window=concurrency + max(4, concurrency // 4),
             abortable=True,
             takes_jpeg=True,
+            limits_time=True,
         )
 
     async def read(self, request: Request) -> Completion:
@@ -68,7 +67,7 @@ class OpenAiEngine:
         pool = ServerPool(self._addresses, settings.max_concurrency, settings.outage_s)
         patience = Patience(
             connect_s=settings.connect_timeout_s,
-            answer_s=self._config.page_timeout_s * ANSWER_SHARE,
+            answer_s=self._config.page_timeout_s,
             attempts=settings.attempts,
         )
         return ServerClient(pool, self._key, patience, self._format.probe())

@@ -11,7 +11,7 @@ import pytest
 
 from actors.engines.base import Request
 from actors.engines.config import EngineConfig
-from actors.engines.load import KINDS, check_engine, footprint, load_engine
+from actors.engines.load import KINDS, check_engine, check_taken, footprint, load_engine
 from manifests.errors import ConfigError, EngineError
 
 
@@ -109,3 +109,28 @@ def test_the_scripted_engine_ends_its_process_with_last_words(args, doc_id, dies
     )
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert (ended.returncode, ended.stderr.count(f"killed by {doc_id}#1")) == ((1, 1) if dies else (0, 0))
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"kind": "rapidocr", "model": "m"}, "engine.model: rapidocr takes none"),
+        ({"kind": "auto", "subject": "x"}, "engine.subject: auto takes none"),
+        ({"kind": "tesseract", "tensor_parallel_size": 2}, "tesseract reads on the CPU"),
+        ({"kind": "rapidocr", "device": "cuda"}, "rapidocr reads on the CPU"),
+        ({"kind": "vllm", "transformers": {"batch_size": 4}}, "engine.transformers: for the transformers"),
+        ({"kind": "openai", "max_tiles": 4}, "engine.max_tiles: openai takes none"),
+        ({"kind": "openai", "device": "cpu"}, "engine.device: openai takes none"),
+        ({"kind": "openai", "tensor_parallel_size": 2}, "engine.tensor_parallel_size: openai takes none"),
+    ],
+)
+def test_a_setting_that_an_engine_would_ignore_is_refused(fields, message):
+    with pytest.raises(ConfigError, match=message):
+        check_taken(EngineConfig(**fields))
+
+
+def test_what_models_occupy_follows_their_devices():
+    assert footprint(EngineConfig(kind="vllm", tensor_parallel_size=4)).num_gpus == 4
+    assert footprint(EngineConfig(kind="transformers", device="cpu")).num_gpus == 0
+    server = footprint(EngineConfig(kind="openai"))
+    assert (server.num_gpus, server.takes_jpeg) == (0, True)

@@ -389,6 +389,16 @@ def test_an_engine_that_takes_arrays_gets_them_of_a_page_that_travelled_as_jpeg(
     assert np.allclose(request.images[0], pixels(90), atol=2) and not request.jpegs
 
 
+def test_an_engine_that_limits_time_itself_is_left_to_it():
+    async def slow(request: Request) -> Completion:
+        await asyncio.sleep(0.05)
+        return Completion("late")
+
+    for limits_time, status in ((True, "ok"), (False, "failed")):
+        bench = Bench(FakeEngine(slow, limits_time=limits_time), page_timeout_s=0.01)
+        assert bench.read(chunk(page(1))).statuses == {status: 1}
+
+
 def test_the_warm_up_page_comes_in_the_form_the_engine_takes():
     for takes_jpeg in (False, True):
         bench = Bench(FakeEngine(takes_jpeg=takes_jpeg))
