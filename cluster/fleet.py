@@ -388,8 +388,7 @@ class RayFleet:
             .remote(spec.make_reader, self._writer, name)
         )
         worker = self._workers[name] = _Worker(name, "replica", actor, group=group)
-        self._pending[actor.describe.remote()] = _Pending(lambda info: self._located(worker, info), name)
-        self._pending[actor.start.remote()] = _Pending(lambda info: self._replica_up(worker, info), name)
+        self._pending[actor.describe.remote()] = _Pending(lambda info: self._load(worker, info), name)
 
     def _spawn_renderer(self, node: str) -> None:
         if node not in live_nodes():
@@ -407,8 +406,11 @@ class RayFleet:
         worker = self._workers[name] = _Worker(name, "renderer", actor, node=node)
         self._pending[actor.start.remote()] = _Pending(lambda info: self._renderer_up(worker, info), name)
 
-    def _located(self, worker: _Worker, info: WorkerInfo) -> None:
+    def _load(self, worker: _Worker, info: WorkerInfo) -> None:
+        """Have a replica load its engine, now that its last words will be found should it die of that."""
         worker.info, worker.node = info, info.node
+        ref = worker.actor.start.remote()
+        self._pending[ref] = _Pending(lambda info: self._replica_up(worker, info), worker.name)
 
     def _replica_up(self, worker: _Worker, info: WorkerInfo) -> Event:
         worker.info, worker.node, worker.up = info, info.node, True
