@@ -72,6 +72,7 @@ class PageReader:
         self._slots = asyncio.Semaphore(engine.info.concurrency)
         info, limit_s = engine.info, config.page_timeout_s
         self._timeout_s = limit_s if info.abortable and not info.limits_time and limit_s else None
+        self._model = f"{info.model}@{info.revision}" if info.revision else info.model
         self._watchdog = PageWatchdog(limit_s if config.may_exit and not info.abortable else 0.0)
 
     @property
@@ -271,7 +272,7 @@ class PageReader:
             finish_reason=answered.finish_reason if completion else "",
             attempts=attempts,
             mode=self._config.mode,
-            model=answered.model or self._engine.info.model,
+            model=answered.model or self._model,
             engine=answered.engine or self._engine.info.name,
             prompt_tokens=answered.prompt_tokens,
             completion_tokens=answered.completion_tokens,

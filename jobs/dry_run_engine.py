@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Generator, Iterator, Sequence
 from importlib.util import find_spec
 from pathlib import Path
@@ -12,8 +11,7 @@ import psutil
 
 from actors.engines.config import EngineConfig
 from actors.engines.load import check_taken, load_engine
-from actors.presets.choice import choose
-from actors.weights.cards import Card, installed_cards
+from actors.weights.cards import Card
 from actors.weights.check import check_folder
 from actors.weights.guard import CHECKED_KINDS, serious
 from actors.weights.memory import (
@@ -31,6 +29,7 @@ from actors.weights.shape import ModelShape, model_shape
 from jobs.config import JobConfig
 from jobs.finding import Finding, ok, problem, warning
 from jobs.flow import joins_a_cluster
+from jobs.gpu_groups import on_enough_gpus, published_bytes, visible_cards
 from manifests.errors import ConfigError
 
 PACKAGES = {
@@ -77,9 +76,10 @@ def _lines_of_kind(engine: EngineConfig, elsewhere: bool) -> Iterator[Finding]:
     if engine.device == "cpu":
         yield from _cpu_lines(engine, report)
     elif cards := (yield from _gpu_lines(engine)):
+        engine = on_enough_gpus(engine, cards)
         if report and shape:
             yield from _memory_lines(engine, report, shape, cards)
-        elif published := _published_bytes(engine):
+        elif published := published_bytes(engine):
             yield _room_for(published, engine, cards)
 
 
@@ -168,7 +168,7 @@ def _folder(engine: EngineConfig) -> Path | Finding:
 
 def _gpu_lines(engine: EngineConfig) -> Generator[Finding, None, list[Card]]:
     """What there is to say of this machine's GPUs; returns them if a replica can stand on them."""
-    cards = _cards(engine)
+    cards = visible_cards(engine)
     if not cards:
         text = f"no NVIDIA GPU answers (nvidia-smi): {INSTEAD}"
         yield problem("GPUs", text, {"engine.device": "cpu"})
@@ -181,16 +181,6 @@ def _gpu_lines(engine: EngineConfig) -> Generator[Finding, None, list[Card]]:
         yield problem("GPUs", text)
         return []
     return cards
-
-
-def _cards(engine: EngineConfig) -> list[Card]:
-    """The GPUs a run would see: those it is told, else those this process may see."""
-    visible = engine.gpus or os.environ.get("CUDA_VISIBLE_DEVICES")
-    cards = list(installed_cards())
-    if visible is None or not all(part.strip().isdecimal() for part in visible.split(",") if part):
-        return cards  # all, or named by their UUID
-    wanted = {int(part) for part in visible.split(",") if part}
-    return [card for card in cards if card.number in wanted]
 
 
 def _memory_lines(
@@ -210,14 +200,6 @@ def _memory_lines(
                 f"{gib(card.total_bytes)}: end what else uses it (nvidia-smi tells), or set "
                 f"engine.vllm.gpu_memory_utilization={left}",
             )
-
-
-def _published_bytes(engine: EngineConfig) -> int:
-    """About what the weights of a hub model take by its preset; 0 where that does not know."""
-    choice = choose(engine.model, engine.kind)
-    checkpoints = choice.form.checkpoints if choice.form else {}
-    name = next((name for name, hub_id in checkpoints.items() if hub_id == choice.model), "")
-    return int(choice.preset.weights.get(name, 0) * 1e9 * plan_of(engine).weight_dtype_bytes)
 
 
 def _room_for(published: int, engine: EngineConfig, cards: Sequence[Card]) -> Finding:

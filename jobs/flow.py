@@ -21,6 +21,7 @@ from aws.s3_source import list_documents
 from jobs.config import JobConfig
 from jobs.driver import Driver, DriverConfig, Stopped
 from jobs.factories import Recipe, open_store
+from jobs.gpu_groups import on_enough_gpus, visible_cards
 from jobs.job_file import JobFile, enter_output, read_job
 from jobs.planning import Plan, materialise, plan_retry, plan_run
 from jobs.progress import ProgressLog
@@ -182,7 +183,7 @@ class _Run:
 
     def _fleet(self) -> Fleet:
         recipe = Recipe(
-            self._config,
+            self._on_enough_gpus(),
             self._output,
             self._run_id,
             self._job.fingerprint,
@@ -195,6 +196,16 @@ class _Run:
         from cluster.fleet import RayFleet
 
         return RayFleet(recipe.fleet_spec(), self._config.cluster)
+
+    def _on_enough_gpus(self) -> JobConfig:
+        """The configuration with the GPUs in a group that the model needs on cards like this machine's."""
+        asked = self._config.engine
+        if asked.kind != "vllm":
+            return self._config
+        engine = on_enough_gpus(asked, visible_cards(asked))
+        if (size := engine.tensor_parallel_size) > asked.tensor_parallel_size:
+            self._say(f"the model does not fit one GPU: each replica takes {size} (tensor parallel)")
+        return self._config.model_copy(update={"engine": engine})
 
     def _driver_config(self, plan: Plan) -> DriverConfig:
         config = self._config

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
@@ -130,7 +131,7 @@ class EngineConfig(BaseModel):
         coerce_numbers_to_str=True,
         description="GPUs of a local run, by number: 0,1; empty: all.",
     )
-    tensor_parallel_size: int = Field(1, ge=1, description="GPUs in one replica's group.")
+    tensor_parallel_size: int = Field(1, ge=1, description="GPUs in one replica's group; 1: more where the model does not fit one.")
     dtype: Literal["auto", "bfloat16", "float16", "float32"] = Field(
         "auto", description="Type of the weights; auto: bfloat16, float16 on cards without it."
     )
@@ -150,6 +151,12 @@ class EngineConfig(BaseModel):
     vllm: VllmSettings = Field(default_factory=VllmSettings)
     transformers: TransformersSettings = Field(default_factory=TransformersSettings)
     openai: OpenAiSettings = Field(default_factory=OpenAiSettings)
+
+    @property
+    def model_name(self) -> str:
+        """What rows call the model: a folder by its name, wherever it lies."""
+        folder = Path(self.model).expanduser()
+        return folder.name if folder.is_dir() else self.model
 
     @model_validator(mode="before")
     @classmethod

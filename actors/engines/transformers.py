@@ -78,7 +78,7 @@ class TransformersEngine:
     def info(self) -> EngineInfo:
         return EngineInfo(
             name="transformers",
-            model=self._config.model,
+            model=self._config.model_name,
             revision=self._loaded.revision,
             concurrency=BATCHES_IN_FLIGHT * self._first_pages,
             window=(BATCHES_IN_FLIGHT + 1) * self._first_pages,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from itertools import count
-from pathlib import Path
 from typing import Any
 
 from PIL import Image as PilImage
@@ -56,6 +55,7 @@ class VllmEngine:
         self._config = config
         self._sampling = config.sampling
         self._numbers = count(1)
+        self._commit = getattr(self._llm.model_config.hf_config, "_commit_hash", None) or ""
         tokenizer = self._llm.get_tokenizer()
         self._guard = ngram_guard(config.sampling, tokenizer)
         self._prompts = PromptWriter(self._llm.model_config, tokenizer, config.prompt_format)
@@ -66,11 +66,10 @@ class VllmEngine:
     @property
     def info(self) -> EngineInfo:
         config, slots = self._config, self._config.vllm.max_num_seqs
-        folder = Path(config.model)
         return EngineInfo(
             name="vllm",
-            model=folder.name if folder.is_dir() else config.model,
-            revision=config.revision,
+            model=config.model_name,
+            revision=config.revision or self._commit,
             concurrency=max(slots + 1, int(slots * WAITING)),
             window=slots * WINDOW,
             abortable=True,

@@ -428,3 +428,12 @@ def test_pages_are_told_of_as_their_rows_reach_the_sink_while_a_slow_one_goes_on
         assert total == sum(told, ReadReport()) == ReadReport({"ok": 3}, 0, 9, total.infer_s)
 
     asyncio.run(go())
+
+
+def test_rows_say_which_revision_of_the_model_answered():
+    for revision, model in (("", "model"), ("a1b2", "model@a1b2")):
+        engine = FakeEngine()
+        engine.info = replace(engine.info, revision=revision)
+        bench = Bench(engine)
+        bench.read(chunk(page(1)))
+        assert bench.row(1).model == model
