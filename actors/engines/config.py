@@ -131,7 +131,9 @@ class EngineConfig(BaseModel):
         coerce_numbers_to_str=True,
         description="GPUs of a local run, by number: 0,1; empty: all.",
     )
-    tensor_parallel_size: int = Field(1, ge=1, description="GPUs in one replica's group; 1: more where the model does not fit one.")
+    tensor_parallel_size: int = Field(
+        1, ge=1, description="GPUs in one replica's group; 1: more where the model does not fit one."
+    )
     dtype: Literal["auto", "bfloat16", "float16", "float32"] = Field(
         "auto", description="Type of the weights; auto: bfloat16, float16 on cards without it."
     )
