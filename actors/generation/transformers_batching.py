@@ -130,6 +130,8 @@ class Batcher(Generic[Prepared]):
             jobs, prepared = batch
             with self._settling(jobs):
                 self._generate(prepared)
+            for job in jobs:  # nobody may wait for ever
+                job.settle(EngineError("the model ended the batch without an answer to this page"))
 
     @contextmanager
     def _settling(self, jobs: list[Job]) -> Iterator[None]:

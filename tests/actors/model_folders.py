@@ -29,6 +29,17 @@ INTERNVL: dict[str, Any] = {
         "max_position_embeddings": 2048,
     },
 }
+QWEN3_8B = {
+    "num_hidden_layers": 36,
+    "num_attention_heads": 32,
+    "num_key_value_heads": 8,
+    "head_dim": 128,
+    "hidden_size": 4096,
+    "intermediate_size": 12288,
+    "vocab_size": 151936,
+    "max_position_embeddings": 40960,
+}
+"""The text model of several 8B vision-language models."""
 TENSORS = {
     "model.vision_tower.layer.weight": (64, 64),
     "model.language_model.embed_tokens.weight": (300, 128),
@@ -69,3 +80,14 @@ def model_folder(folder: Path, config: Mapping[str, Any] = INTERNVL, shards: int
 
 def shard_name(number: int, count: int) -> str:
     return f"model-{number:05d}-of-{count:05d}.safetensors"
+
+
+def large_model_folder(path: Path, weight_bytes: int, text: Mapping[str, Any]) -> Path:
+    """A model folder of so many bytes of BF16 weights, which take no room on the disk."""
+    folder = model_folder(path, {**INTERNVL, "text_config": text})
+    entry = {"dtype": "BF16", "shape": [weight_bytes // 2], "data_offsets": [0, weight_bytes]}
+    header = json.dumps({"model.language_model.layers.0.weight": entry}).encode()
+    with (folder / "model.safetensors").open("wb") as file:
+        file.write(len(header).to_bytes(8, "little") + header)
+        file.truncate(8 + len(header) + weight_bytes)
+    return folder

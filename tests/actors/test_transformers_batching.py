@@ -163,3 +163,11 @@ def test_closing_leaves_no_job_without_an_answer(model):
     outcomes: list[Future[Completion]] = [job.answer for job in jobs]
     assert all(outcome.done() for outcome in outcomes)
     assert any(outcome.exception() for outcome in outcomes)
+
+
+def test_a_page_that_a_batch_says_nothing_of_is_told_so_and_does_not_wait_for_ever():
+    silent = Batcher(lambda: 2, lambda jobs: jobs, lambda jobs: None, threads=1)
+    (only,) = submitted(silent, [1])
+    with pytest.raises(EngineError, match="without an answer to this page"):
+        only.answer.result(LIMIT_S)
+    silent.close()

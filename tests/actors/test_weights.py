@@ -18,20 +18,18 @@ from actors.weights.headers import Tensor
 from actors.weights.memory import Plan, estimate, first_that_fits, plan_of, weight_share
 from actors.weights.shape import ModelShape, model_shape
 from manifests.errors import ConfigError
-from tests.actors.model_folders import INTERNVL, POINTER, TENSORS, model_folder, shard_name, write_safetensors
+from tests.actors.model_folders import (
+    INTERNVL,
+    POINTER,
+    QWEN3_8B,
+    TENSORS,
+    model_folder,
+    shard_name,
+    write_safetensors,
+)
 
 PULL = "run 'git lfs pull' or 'pagefleet models pull'"
 
-QWEN3_8B = {
-    "num_hidden_layers": 36,
-    "num_attention_heads": 32,
-    "num_key_value_heads": 8,
-    "head_dim": 128,
-    "hidden_size": 4096,
-    "intermediate_size": 12288,
-    "vocab_size": 151936,
-    "max_position_embeddings": 40960,
-}
 DEEPSEEK_OCR = {
     "model_type": "deepseek_vl_v2",
     "vision_config": {"width": {"clip-l-14-224": {"width": 1024}}},

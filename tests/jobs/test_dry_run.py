@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -10,21 +9,11 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from tests.actors.model_folders import INTERNVL, POINTER, model_folder
+from tests.actors.model_folders import POINTER, QWEN3_8B, large_model_folder, model_folder
 from tests.jobs.command import Commands, Said
 from tests.jobs.test_ask import serving
 from tests.s3_server import S3Server
 
-QWEN3_8B = {
-    "num_hidden_layers": 36,
-    "num_attention_heads": 32,
-    "num_key_value_heads": 8,
-    "head_dim": 128,
-    "hidden_size": 4096,
-    "intermediate_size": 12288,
-    "vocab_size": 151936,
-    "max_position_embeddings": 40960,
-}
 DryRun = Callable[..., Said]
 Gpus = Callable[[Sequence[str]], None]
 
@@ -77,13 +66,7 @@ def gpus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Gpus:
 @pytest.fixture
 def eight_billion(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A model folder of 15 GiB that takes no room on the disk, and vLLM as if it were installed."""
-    folder = model_folder(tmp_path / "model", {**INTERNVL, "text_config": QWEN3_8B})
-    size = 8_000_000 * 1000 * 2
-    entry = {"dtype": "BF16", "shape": [8_000_000, 1000], "data_offsets": [0, size]}
-    header = json.dumps({"model.language_model.layers.0.weight": entry}).encode()
-    with (folder / "model.safetensors").open("wb") as file:
-        file.write(len(header).to_bytes(8, "little") + header)
-        file.truncate(8 + len(header) + size)
+    folder = large_model_folder(tmp_path / "model", 16 * 10**9, QWEN3_8B)
     packages = tmp_path / "packages" / "vllm"
     packages.mkdir(parents=True)
     (packages / "__init__.py").write_text("raise AssertionError('a dry run loads nothing')")

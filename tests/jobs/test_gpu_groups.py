@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import pytest
@@ -10,33 +9,16 @@ import pytest
 from actors.engines.config import EngineConfig
 from actors.weights.cards import Card
 from jobs.gpu_groups import on_enough_gpus
-from tests.actors.model_folders import INTERNVL, model_folder
+from tests.actors.model_folders import QWEN3_8B, large_model_folder
 
 GIB = 2**30
 L4 = Card("L4", 23_034 * 2**20, 8.9)
 H100 = Card("H100", 81_559 * 2**20, 9.0)
-TEXT = {
-    "num_hidden_layers": 36,
-    "num_attention_heads": 32,
-    "num_key_value_heads": 8,
-    "head_dim": 128,
-    "hidden_size": 4096,
-    "intermediate_size": 12288,
-    "vocab_size": 151936,
-    "max_position_embeddings": 16384,
-}
 
 
 def folder_of(path: Path, gibibytes: int, heads: int = 32) -> Path:
-    """A model folder of so many GiB of weights, which take no room on the disk."""
-    folder = model_folder(path, {**INTERNVL, "text_config": {**TEXT, "num_attention_heads": heads}})
-    size = gibibytes * GIB
-    entry = {"dtype": "BF16", "shape": [size // 2], "data_offsets": [0, size]}
-    header = json.dumps({"model.language_model.layers.0.weight": entry}).encode()
-    with (folder / "model.safetensors").open("wb") as file:
-        file.write(len(header).to_bytes(8, "little") + header)
-        file.truncate(8 + len(header) + size)
-    return folder
+    text = {**QWEN3_8B, "num_attention_heads": heads, "max_position_embeddings": 16384}
+    return large_model_folder(path, gibibytes * GIB, text)
 
 
 @pytest.mark.parametrize(
