@@ -30,7 +30,7 @@ run: $(VENV)/.installed ## Install, then read the bundled sample on a local Ray 
 	@echo "Read your own: $(BIN)/pagefleet ocr FOLDER -o OUTPUT   (or: make run SAMPLES=FOLDER OUT=OUTPUT)"
 
 test: $(VENV)/.installed-dev ## Install with the test tools, then run the tests
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadgroup --no-loadscope-reorder
 
 test-engines: $(ENGINES)/.installed ## Install vLLM's CPU build and Transformers beside it, then test the engines
 	$(ENGINES)/bin/python -m pytest tests/engines

@@ -70,6 +70,9 @@ class PageReader:
         self._sink = sink
         self._replica = replica
         self._slots = asyncio.Semaphore(engine.info.concurrency)
+        self._draining = False
+        self._unsent = 0
+        self._sent = asyncio.Event()
         info, limit_s = engine.info, config.page_timeout_s
         self._timeout_s = limit_s if info.abortable and not info.limits_time and limit_s else None
         self._model = f"{info.model}@{info.revision}" if info.revision else info.model
@@ -87,6 +90,13 @@ class PageReader:
             request = Request("", 0, (), self._config.prompt, jpegs=[encode_jpeg(blank)])
         await self._engine.read(request)
 
+    async def drain(self) -> None:
+        """Begin no more pages; returns when the sink has the row of every page that is finished."""
+        self._draining = True
+        while self._unsent:
+            self._sent.clear()
+            await self._sent.wait()
+
     async def close(self) -> None:
         """Give back what the engine holds."""
         await self._engine.close()
@@ -102,6 +112,7 @@ class PageReader:
         received = time.monotonic()
         pages = chunk.pages if only is None else [chunk.pages[i] for i in only]
         decided = [self._decided_row(chunk, page) for page in pages if _is_decided(page)]
+        self._unsent += len(decided)
         tasks = {
             asyncio.ensure_future(self._read_page(chunk, page, received))
             for page in pages
@@ -124,7 +135,11 @@ class PageReader:
                     more, pending = await asyncio.wait(pending, timeout=LINGER_S)
                     done |= more
                 rows = [task.result() for task in done]
-            await self._sink(chunk.unit_id, chunk.generation, rows)
+            try:
+                await self._sink(chunk.unit_id, chunk.generation, rows)
+            finally:
+                self._unsent -= len(rows)
+                self._sent.set()
             report = report_on(rows)
             tell(report)
             total += report
@@ -133,6 +148,8 @@ class PageReader:
 
     async def _read_page(self, chunk: Chunk, page: RenderedPage, received: float) -> ResultRow:
         async with self._slots:
+            if self._draining:
+                await asyncio.Event().wait()  # the run ends: another will read this page
             started = time.monotonic()
             self._watchdog.started()
             try:
@@ -144,6 +161,7 @@ class PageReader:
                 row = self._row(chunk, page, status=Status.FAILED, reason=reason)
             finally:
                 self._watchdog.finished()
+            self._unsent += 1
             return replace(row, queue_s=started - received, infer_s=time.monotonic() - started)
 
     async def _answered_row(self, chunk: Chunk, page: RenderedPage) -> ResultRow:

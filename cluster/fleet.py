@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import ray
-from ray import exceptions
 from ray.util.placement_group import PlacementGroup, placement_group, remove_placement_group
 from ray.util.scheduling_strategies import (
     NodeAffinitySchedulingStrategy,
@@ -50,6 +49,8 @@ CHECK_WRITER_S = 1.0
 MAX_BACKOFF_S = 60.0
 WRITER_ANSWER_S = 300.0
 LAST_WORDS_WITHIN_S = 5.0
+DRAIN_PATIENCE_S = (1.0, 3.0)
+"""What others have finished is stored before more patience goes to a replica that does not answer."""
 CONNECT_WITHIN_S = 5.0
 CPUS_PER_RENDERER = 4
 LIGHT_ENGINE_CPUS = 0.5
@@ -250,15 +251,19 @@ class RayFleet:
     def abandon_unit(self, unit: UnitKey) -> None:
         self._pending[self._tell("abandon", *unit)] = _Pending(lambda _: None)
 
-    def flush(self, timeout_s: float) -> None:
-        if self._writer is None:
-            return
-        try:
-            ray.get(self._tell("flush"), timeout=timeout_s)
-        except exceptions.GetTimeoutError:
-            return  # it goes on by itself
-        except Exception as error:
-            raise own_error(error) or JobError(f"the writer does not answer: {error}") from error
+    def drain(self) -> None:
+        replicas = [worker for worker in self._workers.values() if worker.kind == "replica" and worker.up]
+        draining = [replica.actor.drain.remote() for replica in replicas]
+        for patience_s in DRAIN_PATIENCE_S:
+            if draining:
+                _, draining = ray.wait(draining, num_returns=len(draining), timeout=patience_s)
+            self.flush()
+            if not draining:
+                return
+
+    def flush(self) -> None:
+        if self._writer is not None:
+            self._ask("flush")
 
     def dump_stacks(self) -> str:
         parts = []

@@ -114,6 +114,10 @@ class Replica:
         read.told.clear()
         return report, read.task.done()
 
+    async def drain(self) -> None:
+        """Begin no more pages, and see that the writer has those that are finished."""
+        await self._reader.drain()
+
     async def _result(self, task: asyncio.Task[Any]) -> None:
         try:
             await task

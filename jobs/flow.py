@@ -15,7 +15,6 @@ from uuid import uuid4
 
 from actors.engines.load import check_taken
 from actors.ocr.languages import script_warnings
-from actors.page_reader import LINGER_S
 from actors.weights.guard import check_model
 from aws.s3_source import list_documents
 from jobs.config import JobConfig
@@ -40,8 +39,6 @@ from manifests.units import UnitPlan
 EXIT_OK = 0
 EXIT_FAILED_PAGES = 3
 EXIT_INTERRUPTED = 130
-FLUSH_WITHIN_S = 1.2
-LOG_FLUSH_WITHIN_S = 30.0
 PLANNING = "planning"
 PLANNING_POLL_S = 0.5
 
@@ -161,10 +158,9 @@ class _Run:
             fleet.start()
             driver.run(plans, self._is_done, stop_asked.is_set)
             log.record(driver)
-            fleet.flush(LOG_FLUSH_WITHIN_S)
+            fleet.flush()
         except (Stopped, KeyboardInterrupt) as stopped:
-            time.sleep(LINGER_S)  # what finished a moment ago is still on its way to the writer
-            fleet.flush(FLUSH_WITHIN_S)
+            fleet.drain()
             why = str(stopped) or "interrupted"
             self._say(
                 f"{why}; what was finished ({driver.progress.pages:,} pages or more) is stored in "
@@ -173,7 +169,7 @@ class _Run:
             return Outcome(EXIT_INTERRUPTED, {})
         except PagefleetError:
             with suppress(PagefleetError):  # the first error is the one to tell
-                fleet.flush(FLUSH_WITHIN_S)
+                fleet.drain()
             raise
         finally:
             claims.release_all()

@@ -45,6 +45,7 @@ from manifests.work import Chunk, ReadReport, RenderCall
 NODE = "local"
 REPLICA = "replica-1"
 STOP_WITHIN_S = 3.0
+DRAIN_PATIENCE_S = 1.0
 
 
 class LocalFleet:
@@ -113,9 +114,14 @@ class LocalFleet:
     def abandon_unit(self, unit: UnitKey) -> None:
         self._writer.abandon(*unit)
 
-    def flush(self, timeout_s: float) -> None:
-        wait([self._sealer.submit(self._writer.flush)], timeout_s)  # what fails, the writer keeps
-        self._writer.check()
+    def drain(self) -> None:
+        if self._reader is not None:
+            draining = asyncio.run_coroutine_threadsafe(self._reader.drain(), self._loop)
+            wait([draining], DRAIN_PATIENCE_S)
+        self.flush()
+
+    def flush(self) -> None:
+        self._writer.flush()
 
     def dump_stacks(self) -> str:
         with tempfile.TemporaryFile("w+") as file:

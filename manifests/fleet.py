@@ -171,8 +171,12 @@ class Fleet(Protocol):
 
     def abandon_unit(self, unit: UnitKey) -> None: ...
 
-    def flush(self, timeout_s: float) -> None:
-        """Store what is finished, within the time given. Raises StoreError when it cannot be stored."""
+    def drain(self) -> None:
+        """Have no more pages begun, and store those that are finished. Raises StoreError when it cannot
+        be done."""
+
+    def flush(self) -> None:
+        """Store every row the writer has. Raises StoreError when it cannot be done."""
 
     def dump_stacks(self) -> str:
         """All stacks of all workers that still answer, for the report of a stall."""

@@ -11,6 +11,19 @@ import pytest
 from tests.cluster.harness import ROOT, SITE, Faults, Runner
 from tests.s3_server import CREDENTIALS, S3Server
 
+RAY_TESTS = ROOT / "tests" / "cluster"
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """In parallel runs each file stays in one process, and all that use the Ray cluster in another, which
+    takes longest and so begins first."""
+    if not config.pluginmanager.hasplugin("xdist"):
+        return
+    for item in items:
+        group = "ray" if RAY_TESTS in item.path.parents else str(item.path)
+        item.add_marker(pytest.mark.xdist_group(group))
+    items.sort(key=lambda item: RAY_TESTS not in item.path.parents)
+
 
 @pytest.fixture(scope="session")
 def s3_session() -> Iterator[S3Server]:

@@ -171,6 +171,45 @@ def test_the_engine_sees_as_many_pages_at_once_as_it_can_take_and_no_more():
     assert len(bench.rows) == 5
 
 
+def test_draining_begins_no_more_pages_and_waits_for_the_rows_of_those_that_are_finished():
+    never, handing, may_hand = asyncio.Event(), asyncio.Event(), asyncio.Event()
+
+    async def answer(request: Request) -> Completion:
+        if request.page == 2:
+            await never.wait()
+        return await say_page(request)
+
+    class SlowSink(Bench):
+        async def sink(self, unit_id: str, generation: int, rows: Sequence[ResultRow]) -> None:
+            handing.set()
+            await may_hand.wait()
+            await super().sink(unit_id, generation, rows)
+
+    bench = SlowSink(FakeEngine(answer, concurrency=2))
+
+    async def stop_half_way() -> None:
+        reading = [asyncio.ensure_future(bench.reader.read(chunk(page(n)))) for n in (1, 2)]
+        await handing.wait()
+        draining = asyncio.ensure_future(bench.reader.drain())
+        late = asyncio.ensure_future(bench.reader.read(chunk(page(3))))
+        for _ in range(20):
+            await asyncio.sleep(0)
+        assert not draining.done()
+        may_hand.set()
+        await asyncio.wait_for(draining, 10)
+        assert bench.handed == [[1]]
+        for task in (*reading, late):
+            task.cancel()
+        await asyncio.wait([*reading, late])
+
+    asyncio.run(stop_half_way())
+    assert [request.page for request in bench.engine.asked] == [1, 2]
+
+
+def test_draining_an_idle_reader_returns_at_once():
+    asyncio.run(asyncio.wait_for(Bench().reader.drain(), 10))
+
+
 def test_rows_are_handed_over_as_pages_finish_and_one_slow_page_holds_up_none():
     slow = asyncio.Event()
 

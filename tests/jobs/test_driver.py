@@ -194,7 +194,10 @@ class FakeFleet:
     def abandon_unit(self, unit: UnitKey) -> None:
         self.writer.abandon(*unit)
 
-    def flush(self, timeout_s: float) -> None:
+    def drain(self) -> None:
+        self.flush()
+
+    def flush(self) -> None:
         self.writer.flush()
 
     def dump_stacks(self) -> str:
@@ -501,7 +504,7 @@ class Bench:
             driver.run(self.plans(), self.is_done, lambda: bool(turns) and fleet.turns >= turns)
         except Stopped:
             if flush_at_the_end:
-                fleet.flush(1.0)
+                fleet.flush()
             raise
         finally:
             self.read_again += fleet.read_again

@@ -1,7 +1,7 @@
 """Test-only: on PYTHONPATH of jobs and their workers, it logs what the scripted engine reads and makes
 rendering fail where a test says so. The product knows nothing of it.
 
-``TEST_FAULTS`` names a folder. ``<folder>/reads.log`` gets a line ``begin|done <time> <pid> <page>`` per
+``TEST_FAULTS`` names a folder. ``<folder>/reads.log`` gets a line ``begin|done <pid> <page>`` per
 read. A file ``<folder>/<file name>#<page>`` holds what happens when that page is rendered: ``segv``,
 ``raise`` or ``sleep <seconds>``.
 """
@@ -30,7 +30,7 @@ def log_reads(module):
 
 def note(what, request):
     if request.doc_id:
-        line = f"{what} {time.time():.3f} {os.getpid()} {request.doc_id}#{request.page}\n"
+        line = f"{what} {os.getpid()} {request.doc_id}#{request.page}\n"
         with (FAULTS / "reads.log").open("ab", buffering=0) as file:  # one write: appended whole
             file.write(line.encode())
 
