@@ -1,5 +1,4 @@
-"""PDF pages as RGB arrays, by MuPDF. Besides ``text_layer`` the only importer of PyMuPDF, whose import
-costs a second."""
+"""PDF pages as RGB arrays, by MuPDF."""
 
 from __future__ import annotations
 
@@ -10,10 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import pymupdf
-from pymupdf import mupdf
-
 from actors.render.config import RenderConfig
+from actors.render.mupdf import mupdf, pymupdf
 from actors.render.raster import (
     FoundLayer,
     Raster,
@@ -31,11 +28,6 @@ CACHED_PIXELS = 16_000_000
 about so many image pixels, not after every page: parsing fonts again costs a text page 30 %."""
 KEPT_STORE_PERCENT = 3
 MAX_FORM_DEPTH = 6
-
-# MuPDF prints to stdout unless told otherwise; what it says is read per page with mupdf_warnings().
-pymupdf.set_messages(pylogging=True)
-pymupdf.TOOLS.mupdf_display_errors(False)
-pymupdf.TOOLS.mupdf_display_warnings(False)
 
 
 class PdfPages:

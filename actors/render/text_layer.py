@@ -7,12 +7,11 @@ from itertools import islice
 from typing import Any
 
 import numpy as np
-import pymupdf
-from pymupdf import mupdf
 
 from actors.layout.lines import Box
 from actors.render.layer_trust import Doubt, Gray, PageText, find_doubt, is_garbled
 from actors.render.layer_words import THICKEST_RULE, Word, clean, compose_words, once, text_lines, turn_of
+from actors.render.mupdf import mupdf, pymupdf
 from actors.render.raster import FoundLayer
 from manifests.work import LAYER_FLAG, TextLayer
 

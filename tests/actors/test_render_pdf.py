@@ -233,3 +233,13 @@ def test_an_image_that_needs_too_much_memory_fails_its_page(tmp_path):
     assert (done.returncode, done.stderr) == (0, "")
     assert "needs more memory" in done.stdout
     assert done.stdout.endswith("\n3\n")
+
+
+def test_rendering_loads_no_layout_model():
+    code = "import sys, actors.render.pdf; sys.exit('onnxruntime' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_whoever_wants_the_layout_models_still_gets_them():
+    code = "import actors.render.pdf, pymupdf.layout; assert pymupdf._get_layout"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
