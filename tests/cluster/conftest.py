@@ -35,6 +35,7 @@ class SharedCluster:
                     "object_store_memory": OBJECT_STORE_BYTES,
                     "include_dashboard": False,
                     "temp_dir": self._temp_dir,
+                    "_system_config": {"health_check_period_ms": 1000},  # a lost node is missed sooner
                 },
             )
         self.address: str = self._cluster.address

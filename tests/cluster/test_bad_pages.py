@@ -80,9 +80,9 @@ def test_a_page_that_kills_its_engine_as_the_last_one_left(
     runner.verify(out)
 
 
+@pytest.mark.soak
 @pytest.mark.parametrize(
-    "abortable",
-    [pytest.param(True, id="abortable", marks=pytest.mark.soak), pytest.param(False, id="not abortable")],
+    "abortable", [pytest.param(True, id="abortable"), pytest.param(False, id="not abortable")]
 )
 def test_a_page_that_hangs_its_engine(
     runner: Runner, cluster: SharedCluster, tmp_path: Path, abortable: bool
