@@ -3,15 +3,9 @@
 from __future__ import annotations
 
 import itertools
-import logging
-import os
-import signal
-import socket
-import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import ray
@@ -22,9 +16,11 @@ from ray.util.scheduling_strategies import (
 )
 
 from cluster.config import ClusterConfig, FleetSpec
+from cluster.connection import connect
 from cluster.failures import cause_of, is_chunk_loss, is_loss, live_nodes, own_error
+from cluster.placement import check_gpus, renderer_counts, replica_bundle, replica_count
 from cluster.workers import Renderer, Replica, WorkerInfo, Writer, read_last_words, read_stacks
-from manifests.errors import ConfigError, JobError, UserError
+from manifests.errors import JobError, UserError
 from manifests.fleet import (
     Cause,
     ChunkLost,
@@ -51,9 +47,6 @@ WRITER_ANSWER_S = 300.0
 LAST_WORDS_WITHIN_S = 5.0
 DRAIN_PATIENCE_S = (1.0, 3.0)
 """What others have finished is stored before more patience goes to a replica that does not answer."""
-CONNECT_WITHIN_S = 5.0
-CPUS_PER_RENDERER = 4
-LIGHT_ENGINE_CPUS = 0.5
 
 
 @dataclass(slots=True)
@@ -93,12 +86,12 @@ class RayFleet:
         self._next_check = 0.0
         self._writer: Any = None
         self._writer_node = ""
-        self._joined = False
 
     # Life
 
     def start(self) -> None:
-        self._connect()
+        joined = connect(self._spec, self._config)
+        check_gpus(self._spec, self._config, live_nodes(), joined=joined)
         self._writer_node = ray.get_runtime_context().get_node_id()
         self._writer = (
             ray.remote(Writer)
@@ -111,37 +104,15 @@ class RayFleet:
             )
             .remote(self._spec.make_writer)
         )
-        self._check_gpus()
-        nodes = len(live_nodes())
+        nodes = live_nodes()
         stagger_s = self._config.start_stagger_s if self._spec.num_gpus else 0.0
-        for number in range(self.replica_count()):
-            due = time.monotonic() + number // nodes * stagger_s
+        for number in range(replica_count(self._spec, self._config, nodes)):
+            due = time.monotonic() + number // len(nodes) * stagger_s
             self._respawns.append((due, lambda: self._spawn_replica(None)))
         self._respawn_due()
-        for node in self._nodes_with_cores():
-            for _ in range(self._renderers_on(node)):
+        for node, count in renderer_counts(self._spec, self._config, nodes, self._writer_node).items():
+            for _ in range(count):
                 self._spawn_renderer(node)
-
-    def replica_count(self) -> int:
-        """Replicas asked for, or what the cluster's GPUs (else cores and memory) hold."""
-        if self._config.replicas != "auto":
-            return self._config.replicas
-        return max(1, sum(self._replicas_on(node) for node in live_nodes().values()))
-
-    def _check_gpus(self) -> None:
-        """Raise JobError where the engine needs GPUs that are not there, or leaves idle those that are."""
-        needed = self._spec.num_gpus
-        widest = max((int(node.get("GPU", 0)) for node in live_nodes().values()), default=0)
-        grows = self._joined and self._config.replicas != "auto"  # an autoscaler may add nodes
-        if widest < needed and not grows:
-            have = f"its widest node has {widest}" if widest else "it has none"
-            raise JobError(
-                f"each replica needs {needed} GPU{'s' * (needed > 1)} on one node, but of this cluster "
-                f"{have}. Add one, set engine.tensor_parallel_size, let the engine compute on the CPU "
-                "(--set engine.device=cpu, slow), or read with --engine rapidocr or --server-url"
-            )
-        if widest and not needed and self._joined and self._spec.idle_gpus:
-            raise JobError(f"the cluster has GPUs and {self._spec.idle_gpus}")
 
     def stop(self) -> None:
         for worker in list(self._workers.values()):
@@ -153,51 +124,6 @@ class RayFleet:
         self._workers.clear()
         self._pending.clear()
         ray.shutdown()
-
-    def _connect(self) -> None:
-        if ray.is_initialized():
-            return
-        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-        os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-        address = self._config.address or os.environ.get("RAY_ADDRESS") or "local"
-        self._joined = address != "local"
-        options: dict[str, Any] = {}
-        if self._joined and self._spec.gpus:
-            raise ConfigError(
-                "engine.gpus: names GPUs of this machine, but Ray places the engines of a cluster; "
-                "use cluster.replicas and engine.tensor_parallel_size"
-            )
-        if address == "local":
-            if self._spec.gpus:
-                os.environ["CUDA_VISIBLE_DEVICES"] = self._spec.gpus
-            # By inheritance, not by a runtime environment: that would cost each worker's start a second.
-            here = str(Path(__file__).resolve().parents[1])
-            known = os.environ.get("PYTHONPATH", "").split(os.pathsep)
-            os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, dict.fromkeys([here, *known])))
-            options = {
-                "num_cpus": self._config.num_cpus,
-                "object_store_memory": self._config.object_store_bytes,
-                "include_dashboard": False,
-            }
-        if ":" in address and "://" not in address:
-            _check_reachable(address)
-        handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-        try:
-            ray.init(
-                address=address,
-                log_to_driver=self._config.worker_logs,
-                logging_level=logging.ERROR,
-                **options,
-            )
-        except (ConnectionError, RuntimeError, ValueError) as error:
-            raise JobError(
-                f"cannot join the Ray cluster at {address!r}: {error}. Is it up ('ray status')? A cluster "
-                "with token authentication also needs RAY_AUTH_MODE=token and its token"
-            ) from error
-        finally:
-            if threading.current_thread() is threading.main_thread():
-                for number, handler in handlers.items():  # Ray puts its own in their place
-                    signal.signal(number, handler)
 
     # What the scheduler asks for
 
@@ -375,14 +301,13 @@ class RayFleet:
     def _spawn_replica(self, group: PlacementGroup | None) -> None:
         name = f"replica-{next(self._names)}"
         spec = self._spec
-        cpus = self._share(spec.num_cpus)
+        bundle = replica_bundle(spec, live_nodes())
         if group is None:
-            bundle = {"CPU": cpus, **({"GPU": spec.num_gpus} if spec.num_gpus else {})}
             group = placement_group([bundle], strategy="STRICT_PACK")
         actor: Any = (
             ray.remote(Replica)
             .options(
-                num_cpus=cpus,
+                num_cpus=bundle["CPU"],
                 num_gpus=spec.num_gpus,
                 max_restarts=0,
                 scheduling_strategy=PlacementGroupSchedulingStrategy(
@@ -425,42 +350,3 @@ class RayFleet:
     def _renderer_up(self, worker: _Worker, info: WorkerInfo) -> Event:
         worker.info, worker.up = info, True
         return RendererUp(worker.name, info.node)
-
-    def _share(self, num_cpus: float) -> float:
-        """The engine's cores, but never more than the widest node has: one core must do."""
-        widest = max((node.get("CPU", 0.0) for node in live_nodes().values()), default=1.0)
-        return min(num_cpus, widest)
-
-    def _replicas_on(self, node: dict[str, float]) -> int:
-        spec = self._spec
-        if spec.num_gpus:
-            return int(node.get("GPU", 0.0) // spec.num_gpus)
-        if spec.num_cpus < LIGHT_ENGINE_CPUS:
-            return 1
-        by_memory = node.get("memory", 0.0) // spec.memory_bytes if spec.memory_bytes else 10**6
-        return int(min(node.get("CPU", 0.0) // spec.num_cpus, by_memory))
-
-    def _nodes_with_cores(self) -> list[str]:
-        nodes = live_nodes()
-        return [name for name, node in nodes.items() if node.get("CPU", 0.0) >= 1] or [self._writer_node]
-
-    def _renderers_on(self, node: str) -> int:
-        """Renderers ask Ray for no core: that nothing can deadlock on one core matters more, and
-        their number is chosen from the cores anyway. A heavy CPU engine leaves them a quarter."""
-        if self._config.renderers != "auto":
-            return self._config.renderers
-        cores = int(live_nodes().get(node, {}).get("CPU", 1.0))
-        heavy = not self._spec.num_gpus and self._spec.num_cpus >= LIGHT_ENGINE_CPUS
-        return max(1, cores // CPUS_PER_RENDERER if heavy else cores)
-
-
-def _check_reachable(address: str) -> None:
-    """Fail at once, in words, where Ray would try for minutes."""
-    host, _, port = address.rpartition(":")
-    try:
-        socket.create_connection((host.strip("[]"), int(port)), timeout=CONNECT_WITHIN_S).close()
-    except (OSError, ValueError) as error:
-        raise JobError(
-            f"nothing answers at {address} ({error}): is the Ray cluster up, and is this the address "
-            "that 'ray start --head' printed?"
-        ) from error
