@@ -147,25 +147,27 @@ def _groups(store: Store, unit: OpenUnit, sources: Sequence[Source]) -> Iterator
 
     Yields each group with the document index of every row.
     """
+    loaded: list[pa.Table] = []
+    for source in sources:
+        loaded.append(_load(store, unit, source))
+        if sum(table.num_rows for table in loaded) > GROUP_ROWS:
+            break
+    else:
+        yield _order(unit, loaded)
+        return
+    del loaded
     for doc_ids in _document_groups(store, unit, sources):
-        tables = []
-        ranks = []
-        for rank, source in enumerate(sources):
-            table = _load(store, unit, source)
-            if doc_ids is not None:
-                table = table.filter(pc.is_in(table.column("doc_id"), value_set=pa.array(doc_ids)))
-            tables.append(table)
-            ranks.append(np.full(table.num_rows, rank, dtype=np.int32))
-        yield _order(unit, pa.concat_tables(tables), np.concatenate(ranks))
+        wanted = pa.array(doc_ids)
+        tables = (_load(store, unit, source) for source in sources)
+        yield _order(
+            unit, [table.filter(pc.is_in(table.column("doc_id"), value_set=wanted)) for table in tables]
+        )
 
 
-def _document_groups(store: Store, unit: OpenUnit, sources: Sequence[Source]) -> Iterator[list[str] | None]:
+def _document_groups(store: Store, unit: OpenUnit, sources: Sequence[Source]) -> Iterator[list[str]]:
     rows: Counter[str] = Counter()
     for source in sources:
         rows.update(_load(store, unit, source, ["doc_id"]).column("doc_id").to_pylist())
-    if sum(rows.values()) <= GROUP_ROWS:
-        yield None
-        return
     group: list[str] = []
     group_rows = 0
     for document in unit.plan.documents:
@@ -194,7 +196,10 @@ def _untouched(unit: OpenUnit, table: pa.Table) -> pa.Table:
     return table.filter(pc.invert(pc.is_in(table.column("doc_id"), value_set=pa.array(again, pa.string()))))
 
 
-def _order(unit: OpenUnit, table: pa.Table, ranks: np.ndarray) -> tuple[pa.Table, np.ndarray]:
+def _order(unit: OpenUnit, tables: Sequence[pa.Table]) -> tuple[pa.Table, np.ndarray]:
+    """One row per page in order, and the rows' document indexes. Earlier tables win over later ones."""
+    table = pa.concat_tables(tables)
+    ranks = np.repeat(np.arange(len(tables)), [part.num_rows for part in tables])
     documents = unit.plan.documents
     ids = pa.array([document.doc_id for document in documents])
     index = pc.index_in(table.column("doc_id"), value_set=ids).combine_chunks()
