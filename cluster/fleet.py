@@ -42,6 +42,7 @@ from manifests.units import UnitPlan
 from manifests.work import RenderCall
 
 CHECK_WRITER_S = 1.0
+LOOK_FOR_NODES_S = 2.0
 MAX_BACKOFF_S = 60.0
 WRITER_ANSWER_S = 300.0
 LAST_WORDS_WITHIN_S = 5.0
@@ -50,17 +51,31 @@ DRAIN_PATIENCE_S = (1.0, 3.0)
 
 
 @dataclass(slots=True)
+class _Slot:
+    """A place for a worker, which whatever replaces it inherits: a renderer's node, a replica's group."""
+
+    kind: str
+    node: str = ""
+    group: PlacementGroup | None = None
+    failures: int = 0
+    """Starts that failed in a row."""
+    was_up: bool = False
+
+
+@dataclass(slots=True)
 class _Worker:
     """An actor and what it has been given, oldest first."""
 
     name: str
-    kind: str
+    slot: _Slot
     actor: Any
     calls: list[int] = field(default_factory=list)
     info: WorkerInfo | None = None
     up: bool = False
-    group: PlacementGroup | None = None
-    node: str = ""
+
+    @property
+    def node(self) -> str:
+        return self.info.node if self.info else self.slot.node
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,9 +96,10 @@ class RayFleet:
         self._workers: dict[str, _Worker] = {}
         self._pending: dict[Any, _Pending] = {}
         self._names = itertools.count(1)
-        self._respawns: list[tuple[float, Callable[[], None]]] = []
-        self._failures = 0
-        self._next_check = 0.0
+        self._due: list[tuple[float, _Slot]] = []
+        self._replica_slots = 0
+        self._rendering_nodes: set[str] = set()
+        self._next_check = self._next_look = 0.0
         self._writer: Any = None
         self._writer_node = ""
 
@@ -104,21 +120,13 @@ class RayFleet:
             )
             .remote(self._spec.make_writer)
         )
-        nodes = live_nodes()
-        stagger_s = self._config.start_stagger_s if self._spec.num_gpus else 0.0
-        for number in range(replica_count(self._spec, self._config, nodes)):
-            due = time.monotonic() + number // len(nodes) * stagger_s
-            self._respawns.append((due, lambda: self._spawn_replica(None)))
-        self._respawn_due()
-        for node, count in renderer_counts(self._spec, self._config, nodes, self._writer_node).items():
-            for _ in range(count):
-                self._spawn_renderer(node)
+        self._use_new_nodes()
 
     def stop(self) -> None:
         for worker in list(self._workers.values()):
             ray.kill(worker.actor)
-            if worker.group is not None:
-                remove_placement_group(worker.group)
+            if worker.slot.group is not None:
+                remove_placement_group(worker.slot.group)
         if self._writer is not None:
             ray.kill(self._writer)
         self._workers.clear()
@@ -178,8 +186,7 @@ class RayFleet:
         self._pending[self._tell("abandon", *unit)] = _Pending(lambda _: None)
 
     def drain(self) -> None:
-        replicas = [worker for worker in self._workers.values() if worker.kind == "replica" and worker.up]
-        draining = [replica.actor.drain.remote() for replica in replicas]
+        draining = [worker.actor.drain.remote() for worker in self._of_kind("replica") if worker.up]
         for patience_s in DRAIN_PATIENCE_S:
             if draining:
                 _, draining = ray.wait(draining, num_returns=len(draining), timeout=patience_s)
@@ -213,7 +220,8 @@ class RayFleet:
 
     def poll(self, timeout_s: float) -> list[Event]:
         events: list[Event] = []
-        self._respawn_due()
+        self._use_new_nodes()
+        self._spawn_due()
         self._check_writer()
         if not self._pending:
             time.sleep(min(timeout_s, 0.05))
@@ -246,7 +254,7 @@ class RayFleet:
             raise JobError(f"the writer failed: {error}") from error
         if pending.number and is_chunk_loss(error):
             worker.calls.remove(pending.number)
-            return [ChunkLost(pending.number)] if worker.kind == "replica" else []
+            return [ChunkLost(pending.number)] if worker.slot.kind == "replica" else []
         if not is_loss(error) and worker.up:
             raise JobError(f"{worker.name} failed: {error}") from error
         return [self._lose(worker, error)]
@@ -258,15 +266,13 @@ class RayFleet:
         cause = cause_of(error, worker.node, started=worker.up)
         words = self._last_words(worker, error, cause)
         ray.kill(worker.actor)
-        self._failures = 0 if worker.up else self._failures + 1
-        backoff_s = min(MAX_BACKOFF_S, 2.0**self._failures - 1.0)
-        due = time.monotonic() + backoff_s
-        if worker.kind == "replica":
-            group = worker.group
-            self._respawns.append((due, lambda: self._spawn_replica(group)))
-            return ReplicaLost(worker.name, cause, tuple(worker.calls), words)
-        self._respawns.append((due, lambda: self._spawn_renderer(worker.node)))
-        return RendererLost(worker.name, cause, tuple(worker.calls), words)
+        slot = worker.slot
+        slot.failures = 0 if worker.up else slot.failures + 1
+        backoff_s = min(MAX_BACKOFF_S, 2.0**slot.failures - 1.0)
+        self._due.append((time.monotonic() + backoff_s, slot))
+        if slot.kind == "renderer":
+            return RendererLost(worker.name, cause, tuple(worker.calls), words)
+        return ReplicaLost(worker.name, cause, tuple(worker.calls), words, self._promising())
 
     def _last_words(self, worker: _Worker, error: Exception, cause: Cause) -> str:
         if worker.info is not None and worker.info.log and cause is not Cause.NODE:
@@ -291,19 +297,49 @@ class RayFleet:
 
     # Workers
 
-    def _respawn_due(self) -> None:
-        now = time.monotonic()
-        due = [spawn for when, spawn in self._respawns if when <= now]
-        self._respawns = [(when, spawn) for when, spawn in self._respawns if when > now]
-        for spawn in due:
-            spawn()
+    def _of_kind(self, kind: str) -> list[_Worker]:
+        return [worker for worker in self._workers.values() if worker.slot.kind == kind]
 
-    def _spawn_replica(self, group: PlacementGroup | None) -> None:
+    def _promising(self) -> int:
+        """Replicas that are being started where no start has failed. One that waits for a place does not
+        count: it may wait for ever."""
+        placed = [worker.slot for worker in self._of_kind("replica") if worker.info and not worker.up]
+        again = [slot for _, slot in self._due if slot.kind == "replica" and slot.was_up]
+        return sum(not slot.failures for slot in placed + again)
+
+    def _use_new_nodes(self) -> None:
+        """Plan workers for nodes that are new: at first all, later those that joined."""
+        now = time.monotonic()
+        if now < self._next_look:
+            return
+        self._next_look = now + LOOK_FOR_NODES_S
+        nodes = live_nodes()
+        stagger_s = self._config.start_stagger_s if self._spec.num_gpus else 0.0
+        missing = replica_count(self._spec, self._config, nodes) - self._replica_slots
+        for number in range(missing):
+            self._due.append((now + number // len(nodes) * stagger_s, _Slot("replica")))
+            self._replica_slots += 1
+        for node, count in renderer_counts(self._spec, self._config, nodes, self._writer_node).items():
+            if node not in self._rendering_nodes:
+                self._rendering_nodes.add(node)
+                self._due += [(now, _Slot("renderer", node)) for _ in range(count)]
+
+    def _spawn_due(self) -> None:
+        now = time.monotonic()
+        due = [slot for when, slot in self._due if when <= now]
+        self._due = [(when, slot) for when, slot in self._due if when > now]
+        for slot in due:
+            if slot.kind == "replica":
+                self._spawn_replica(slot)
+            elif slot.node in live_nodes():
+                self._spawn_renderer(slot)
+
+    def _spawn_replica(self, slot: _Slot) -> None:
         name = f"replica-{next(self._names)}"
         spec = self._spec
         bundle = replica_bundle(spec, live_nodes())
-        if group is None:
-            group = placement_group([bundle], strategy="STRICT_PACK")
+        if slot.group is None:
+            slot.group = placement_group([bundle], strategy="STRICT_PACK")
         actor: Any = (
             ray.remote(Replica)
             .options(
@@ -311,39 +347,37 @@ class RayFleet:
                 num_gpus=spec.num_gpus,
                 max_restarts=0,
                 scheduling_strategy=PlacementGroupSchedulingStrategy(
-                    group, placement_group_capture_child_tasks=True
+                    slot.group, placement_group_capture_child_tasks=True
                 ),
                 runtime_env={"env_vars": dict(spec.env)} if spec.env else None,
             )
             .remote(spec.make_reader, self._writer, name)
         )
-        worker = self._workers[name] = _Worker(name, "replica", actor, group=group)
+        worker = self._workers[name] = _Worker(name, slot, actor)
         self._pending[actor.describe.remote()] = _Pending(lambda info: self._load(worker, info), name)
 
-    def _spawn_renderer(self, node: str) -> None:
-        if node not in live_nodes():
-            return
+    def _spawn_renderer(self, slot: _Slot) -> None:
         name = f"renderer-{next(self._names)}"
         actor: Any = (
             ray.remote(Renderer)
             .options(
                 num_cpus=0,
                 max_restarts=0,
-                scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False),
+                scheduling_strategy=NodeAffinitySchedulingStrategy(slot.node, soft=False),
             )
             .remote(self._spec.make_renderer)
         )
-        worker = self._workers[name] = _Worker(name, "renderer", actor, node=node)
+        worker = self._workers[name] = _Worker(name, slot, actor)
         self._pending[actor.start.remote()] = _Pending(lambda info: self._renderer_up(worker, info), name)
 
     def _load(self, worker: _Worker, info: WorkerInfo) -> None:
         """Have a replica load its engine, now that its last words will be found should it die of that."""
-        worker.info, worker.node = info, info.node
+        worker.info = info
         ref = worker.actor.start.remote()
         self._pending[ref] = _Pending(lambda info: self._replica_up(worker, info), worker.name)
 
     def _replica_up(self, worker: _Worker, info: WorkerInfo) -> Event:
-        worker.info, worker.node, worker.up = info, info.node, True
+        worker.info, worker.up, worker.slot.was_up = info, True, True
         store_bytes = int(live_nodes().get(info.node, {}).get("object_store_memory", 0))
         return ReplicaUp(worker.name, info.node, info.engine, info.window, info.load_s, store_bytes)
 

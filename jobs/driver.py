@@ -350,13 +350,13 @@ class Driver:
                     f"{renderer} is gone ({cause}); what it was working on is looked at alone"
                 )
                 self.rendering.lost(renderer, cause, calls, words)
-            case ReplicaLost(replica, cause, reads, words):
+            case ReplicaLost(replica, cause, reads, words, loading):
                 self.progress.replica_deaths += cause is Cause.CRASH
                 last = " ".join(words.split())[-160:]
                 self._watcher.happened(
                     f"{replica} is gone ({cause}), it is replaced. Its last words: …{last}"
                 )
-                self.reading.lost(replica, cause, reads, words)
+                self.reading.lost(replica, cause, reads, words, loading)
             case ChunkLost(read):
                 self._render_again(read)
 

@@ -234,10 +234,11 @@ class ReadQueue:
         self._finish_part(read.part.chunk)
         return chunk.unit, lost
 
-    def lost(self, replica: str, cause: Cause, reads: Sequence[int], words: str) -> None:
+    def lost(self, replica: str, cause: Cause, reads: Sequence[int], words: str, loading: int = 0) -> None:
         """A replica is gone. After a crash what it held are suspects, otherwise it waits again.
 
-        Raises JobError when deaths say that the environment is at fault.
+        Raises JobError when deaths say that the environment is at fault: not because one of several
+        places cannot start an engine, while others are up or ``loading``.
         """
         self._replicas.pop(replica, None)
         if self._set_aside == replica:
@@ -245,7 +246,7 @@ class ReadQueue:
         held = [self._reads.pop(number) for number in reads if number in self._reads]
         if cause is Cause.START:
             self._failed_starts += 1
-            if self._failed_starts >= MAX_FAILED_STARTS:
+            if self._failed_starts >= MAX_FAILED_STARTS and not self._replicas and not loading:
                 raise JobError(
                     f"the engine did not start, {self._failed_starts} times in a row. "
                     f"Its last words:\n{words}"

@@ -71,12 +71,14 @@ class ReplicaUp:
 
 @dataclass(frozen=True, slots=True)
 class ReplicaLost:
-    """``reads`` are what it held; ``words`` its last output."""
+    """``reads`` are what it held; ``words`` its last output; ``loading`` others that are being started
+    where no start has failed."""
 
     replica: str
     cause: Cause
     reads: tuple[int, ...]
     words: str = ""
+    loading: int = 0
 
 
 @dataclass(frozen=True, slots=True)

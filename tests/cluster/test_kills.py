@@ -6,9 +6,11 @@ import os
 import random
 import signal
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
+import pyarrow.parquet as pq
 import pytest
 
 from tests.cluster.conftest import SharedCluster
@@ -20,6 +22,7 @@ from tests.cluster.harness import (
     make_corpus,
     markdown,
     page_keys,
+    parquet_files,
     readable,
     rows,
     script,
@@ -79,6 +82,15 @@ def test_workers_and_drivers_killed_at_random_moments(
     runner.verify(out)
 
 
+def _replicas(out: Path) -> set[str]:
+    """The replicas whose rows are stored, sealed or not."""
+    names: set[str] = set()
+    for path in parquet_files(out):
+        with suppress(FileNotFoundError):  # partials go when their unit is sealed
+            names.update(pq.read_table(path, columns=["replica"])["replica"].to_pylist())
+    return names - {""}
+
+
 def _at(job: Job, out: Path, pages: int) -> None:
     until(lambda: len(stored(out)) >= pages or not job.running)
 
@@ -92,20 +104,22 @@ def _kill_one(cluster: SharedCluster, kind: str, dice: random.Random, job: Job) 
     return victim
 
 
-def test_a_lost_node_costs_nothing(runner: Runner, cluster: SharedCluster, tmp_path: Path) -> None:
+def test_a_node_that_joins_is_used_and_its_loss_costs_nothing(
+    runner: Runner, cluster: SharedCluster, tmp_path: Path
+) -> None:
     folder, out = make_corpus(tmp_path / "in", 6, 20), tmp_path / "out"
     sets = [
         *QUICK,
-        *script(seconds=0.1, concurrency=2, window=8, num_cpus=1),
-        "cluster.replicas=4",
+        *script(seconds=0.8, concurrency=2, window=8, num_cpus=1),
         "cluster.renderers=1",
     ]
+    job = runner.start("ocr", folder, "-o", out, "--address", cluster.address, sets=sets)
+    until(lambda: cluster.workers("Replica"), alive=job)
     node = cluster.add_node(num_cpus=2)
     raylet = node.all_processes["raylet"][0].process.pid
     try:
-        job = runner.start("ocr", folder, "-o", out, "--address", cluster.address, sets=sets)
-        until(lambda: len(stored(out)) >= 10, alive=job)
-        until(lambda: workers("Replica", [raylet]), alive=job)
+        until(lambda: workers("Replica", [raylet]) and workers("Renderer", [raylet]), alive=job)
+        until(lambda: len(_replicas(out)) > 2, alive=job)
     finally:
         cluster.kill_node(node)
     assert job.running

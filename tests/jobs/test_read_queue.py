@@ -279,6 +279,17 @@ def test_blameless_deaths_in_a_row_stop_the_job_and_a_finished_page_starts_the_c
             bench.die(bench.order(), cause=Cause.NODE)
 
 
+def test_starts_that_fail_stop_the_job_unless_another_replica_is_up_or_loading():
+    bench = Bench(replicas=1)
+    for _ in range(20):
+        bench.queue.lost("broken card", Cause.START, [], "no CUDA")
+    bench.queue.lost("r0", Cause.CRASH, [], "")
+    for _ in range(20):
+        bench.queue.lost("broken card", Cause.START, [], "no CUDA", loading=1)
+    with pytest.raises(JobError, match=r"(?s)did not start.*no CUDA"):
+        bench.queue.lost("broken card", Cause.START, [], "no CUDA", loading=0)
+
+
 def test_replicas_that_die_idle_prove_nothing():
     bench = Bench(replicas=50)
     for i in range(50):
