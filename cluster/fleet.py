@@ -98,7 +98,7 @@ class RayFleet:
         self._names = itertools.count(1)
         self._due: list[tuple[float, _Slot]] = []
         self._replica_slots = 0
-        self._rendering_nodes: set[str] = set()
+        self._nodes_seen: set[str] = set()
         self._next_check = self._next_look = 0.0
         self._writer: Any = None
         self._writer_node = ""
@@ -314,14 +314,17 @@ class RayFleet:
             return
         self._next_look = now + LOOK_FOR_NODES_S
         nodes = live_nodes()
+        new = nodes.keys() - self._nodes_seen
+        if not new:
+            return
+        self._nodes_seen |= new
         stagger_s = self._config.start_stagger_s if self._spec.num_gpus else 0.0
         missing = replica_count(self._spec, self._config, nodes) - self._replica_slots
         for number in range(missing):
-            self._due.append((now + number // len(nodes) * stagger_s, _Slot("replica")))
+            self._due.append((now + number // len(new) * stagger_s, _Slot("replica")))
             self._replica_slots += 1
         for node, count in renderer_counts(self._spec, self._config, nodes, self._writer_node).items():
-            if node not in self._rendering_nodes:
-                self._rendering_nodes.add(node)
+            if node in new:
                 self._due += [(now, _Slot("renderer", node)) for _ in range(count)]
 
     def _spawn_due(self) -> None:
