@@ -11,10 +11,11 @@ from datetime import UTC, datetime
 from itertools import islice
 from typing import Protocol
 
+from jobs.plan_queue import PlanQueue
 from jobs.read_queue import EngineKiller, ReadQueue
 from jobs.render_queue import RenderQueue, Room, Unrenderable
 from manifests.claims import Claims
-from manifests.errors import JobError, OutputRefused
+from manifests.errors import JobError
 from manifests.fleet import (
     Cause,
     ChunkLost,
@@ -38,7 +39,6 @@ from manifests.units import UnitPlan
 from manifests.work import DOCUMENT_PAGE, ReadReport, RenderItem
 
 POLL_S = 0.1
-ASK_AGAIN_S = 2.0
 MAX_OPEN_UNITS = 8
 AHEAD = 1.5
 FIRST_WINDOW = 16
@@ -49,6 +49,10 @@ LIKELY_PAGE_BYTES = 8 * 2**20
 MIN_WINDOW_BYTES = 512 * 2**20
 STORE_SHARE = 0.25
 """Of a node's object store, for pages in flight; the rest is for rows, arguments and other jobs."""
+OTHER_INPUTS = (
+    "another job is at work on this output with other inputs ({holder}): wait for it to end, or choose "
+    "another output"
+)
 MAX_SEALS = 20
 MAX_NAMED = 20
 
@@ -142,8 +146,6 @@ class Driver:
         self._config = config
         self._watcher = watcher
         self._units: dict[UnitKey, _Unit] = {}
-        self._elsewhere: list[UnitPlan] = []
-        self._ask_again = 0.0
         self._loaded = False
         self._last_progress = self._started = time.monotonic()
 
@@ -158,65 +160,43 @@ class Driver:
         Raises Stopped, JobError, StoreError; what is finished by then is the writer's.
         """
         self._last_progress = self._started = time.monotonic()
+        queue = PlanQueue(plans, self._claims, self._config.inputs_digest, is_done, self._sealed_before)
         while True:
             if stop_asked():
                 raise Stopped("stopped")
             self._check_time()
-            exhausted = self._open_units(plans, is_done)
+            self._open_units(queue)
             self._give_orders()
-            self._settle(nothing_else=exhausted and not self._elsewhere)
-            if exhausted and not self._units and not self._elsewhere:
+            self._settle(nothing_else=queue.is_empty)
+            if queue.is_empty and not self._units:
                 return
             for event in self._fleet.poll(POLL_S):
                 self._on(event)
             for unit_id in self._claims.lost():
-                self._give_up(unit_id)
+                self._give_up(unit_id, queue)
             self._watcher.turned(self)
 
     # Units
 
-    def _open_units(self, plans: Iterator[UnitPlan], is_done: Callable[[UnitPlan], bool]) -> bool:
-        """Open units while there is too little to render. True when no more plans come."""
+    def _open_units(self, queue: PlanQueue) -> None:
+        """Open units while there is too little to render."""
         while len(self._units) < MAX_OPEN_UNITS and self._is_hungry():
-            plan = next(plans, None)
+            plan = queue.take()
             if plan is None:
-                self._ask_for_elsewhere(is_done)
-                return True
-            self._claim(plan, is_done)
-        return False
+                break
+            self._units[(plan.unit_id, plan.generation)] = _Unit(plan)
+            self._fleet.open_unit(plan)
+        if queue.waits_for_others and not self._units:
+            self._last_progress = time.monotonic()  # waiting for another process is no stall
 
     def _is_hungry(self) -> bool:
         opening = sum(not unit.opened for unit in self._units.values())
         enough = 32 * max(1, self.rendering.width)
         return not opening and len(self.rendering) < enough
 
-    def _ask_for_elsewhere(self, is_done: Callable[[UnitPlan], bool]) -> None:
-        """Units that another process holds: sealed by now, or free to take over?"""
-        if not self._elsewhere or time.monotonic() < self._ask_again or not self._is_hungry():
-            return
-        self._ask_again = time.monotonic() + ASK_AGAIN_S
-        waiting, self._elsewhere = self._elsewhere, []
-        for plan in waiting:
-            self._claim(plan, is_done)
-
-    def _claim(self, plan: UnitPlan, is_done: Callable[[UnitPlan], bool]) -> None:
-        holder = self._claims.acquire(plan.unit_id)
-        if holder is not None:
-            if holder.inputs != self._config.inputs_digest:
-                raise OutputRefused(
-                    f"another job is at work on this output with other inputs (run {holder.run_id}, "
-                    f"process {holder.pid} on {holder.host}): wait for it to end, or choose another output"
-                )
-            self._elsewhere.append(plan)
-            self._last_progress = time.monotonic()  # waiting for another process is no stall
-            return
-        if is_done(plan):
-            self._claims.release(plan.unit_id)
-            self.progress.units_sealed += 1
-            self.progress.documents_sealed += len(plan.wanted_indexes())
-            return
-        self._units[(plan.unit_id, plan.generation)] = _Unit(plan)
-        self._fleet.open_unit(plan)
+    def _sealed_before(self, plan: UnitPlan) -> None:
+        self.progress.units_sealed += 1
+        self.progress.documents_sealed += len(plan.wanted_indexes())
 
     def _opened(self, event: UnitOpened) -> None:
         unit = self._units[event.unit]
@@ -285,15 +265,15 @@ class Driver:
         items = [RenderItem(i, unit.plan.wanted(i), spans) for i, spans in event.report.missing.items()]
         self.rendering.add(event.unit, items, first=True)
 
-    def _give_up(self, unit_id: str) -> None:
-        """Another process took the unit over: it will seal it, we wait for that."""
+    def _give_up(self, unit_id: str, queue: PlanQueue) -> None:
+        """Another process took the unit over."""
         for key in [key for key in self._units if key[0] == unit_id]:
             unit = self._units.pop(key)
             self._watcher.happened(f"unit {unit_id} was taken over by another process")
             self.rendering.drop(key)
             self.reading.drop(key)
             self._fleet.abandon_unit(key)
-            self._elsewhere.append(unit.plan)
+            queue.lost(unit.plan)
 
     # Orders and events
 

@@ -437,9 +437,13 @@ class NoClaims:
     def __init__(self) -> None:
         self.taken: dict[str, Owner] = {}
         self.losing: set[str] = set()
+        self.alive = True
 
     def acquire(self, unit_id: str) -> Owner | None:
         return self.taken.get(unit_id)
+
+    def is_alive(self, unit_id: str, holder: Owner) -> bool:
+        return self.alive
 
     def release(self, unit_id: str) -> None:
         self.taken.pop(unit_id, None)
@@ -823,7 +827,7 @@ OTHER = Owner("other-run", "digest", "elsewhere", "boot", "ns", 1, 0.0)
 
 @pytest.mark.parametrize("seed", range(6))
 def test_a_unit_lost_to_another_process_and_won_back_is_completed_once(tmp_path, seed, monkeypatch):
-    monkeypatch.setattr("jobs.driver.ASK_AGAIN_S", 0.0)
+    monkeypatch.setattr("jobs.plan_queue.ASK_AGAIN_S", 0.0)
     bench = Bench(tmp_path, good(5), seed)
     when = random.Random(seed).randint(5, 120)
 
@@ -840,7 +844,7 @@ def test_a_unit_lost_to_another_process_and_won_back_is_completed_once(tmp_path,
 
 
 def test_nothing_more_is_rendered_of_a_unit_that_was_lost_nor_held_in_memory(tmp_path, monkeypatch):
-    monkeypatch.setattr("jobs.driver.ASK_AGAIN_S", 0.0)
+    monkeypatch.setattr("jobs.plan_queue.ASK_AGAIN_S", 0.0)
     bench = Bench(tmp_path, {"long": Source(400), **good(2)}, per_unit=1)
     long = bench.units[0].unit_id
     rendered_after: list[str] = []
@@ -875,7 +879,7 @@ def test_nothing_more_is_rendered_of_a_unit_that_was_lost_nor_held_in_memory(tmp
 
 
 def test_a_unit_another_process_sealed_is_not_read_again(tmp_path, monkeypatch):
-    monkeypatch.setattr("jobs.driver.ASK_AGAIN_S", 0.0)
+    monkeypatch.setattr("jobs.plan_queue.ASK_AGAIN_S", 0.0)
     bench = Bench(tmp_path, good(6))
     theirs = bench.units[1]
     bench.claims.taken[theirs.unit_id] = OTHER
@@ -903,6 +907,19 @@ def test_another_job_with_other_inputs_on_the_same_output_is_refused(tmp_path):
         bench.run()
 
 
+def test_a_claim_with_other_inputs_that_shows_no_life_is_waited_for_until_it_is_free(tmp_path):
+    bench = Bench(tmp_path, good(1))
+    bench.claims.taken[bench.units[0].unit_id] = Owner("r9", "other-inputs", "far", "b", "n", 77, 0.0)
+    bench.claims.alive = False
+
+    def its_lease_ends(driver: Driver) -> None:
+        if bench.fleet.turns == 300:
+            bench.claims.taken.clear()
+
+    bench.run(observe=its_lease_ends)
+    bench.check()
+
+
 def test_two_jobs_on_one_output_share_the_units_between_them(tmp_path):
     bench = Bench(tmp_path, good(4), per_unit=1)
     claims = Claims(bench.store, Owner.this_process("one", "digest"), lease_s=60.0)
@@ -922,8 +939,13 @@ def test_two_jobs_on_one_output_share_the_units_between_them(tmp_path):
 # Time
 
 
-def test_a_run_in_which_no_page_ends_is_reported_as_stalled_with_what_is_in_flight(tmp_path, monkeypatch):
-    bench = Bench(tmp_path, good(3))
+@pytest.mark.parametrize("others", [False, True], ids=["alone", "while another process holds a unit"])
+def test_a_run_in_which_no_page_ends_is_reported_as_stalled_with_what_is_in_flight(
+    tmp_path, monkeypatch, others
+):
+    bench = Bench(tmp_path, good(3), per_unit=1)
+    if others:
+        bench.claims.taken[bench.units[-1].unit_id] = OTHER
     clock = [0.0]
     monkeypatch.setattr("time.monotonic", lambda: clock[0])
 
@@ -934,6 +956,22 @@ def test_a_run_in_which_no_page_ends_is_reported_as_stalled_with_what_is_in_flig
 
     with pytest.raises(JobError, match=r"(?s)stalled.*1000 s.*open units: .*\.g1.*replicas: .*pages"):
         bench.run(observe=hang)
+
+
+def test_waiting_for_another_process_is_no_stall(tmp_path, monkeypatch):
+    bench = Bench(tmp_path, good(3), per_unit=1)
+    theirs = bench.units[-1].unit_id
+    bench.claims.taken[theirs] = OTHER
+    clock = [0.0]
+    monkeypatch.setattr("time.monotonic", lambda: clock[0])
+
+    def wait(driver: Driver) -> None:
+        clock[0] += 5.0
+        if clock[0] > 5000:
+            bench.claims.taken.clear()
+
+    bench.run(observe=wait)
+    bench.check()
 
 
 def test_a_run_past_its_deadline_stops_and_can_be_resumed(tmp_path, monkeypatch):
