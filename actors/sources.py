@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from actors.cache_files import CacheFiles, Entry
-from manifests.documents import Document
+from manifests.documents import Document, local_path
 from manifests.errors import DocumentError
 from manifests.sources import RemoteSource, SourceStat, local_version
 
@@ -51,7 +51,7 @@ class SourceCache:
         Raises DocumentError (not found, not allowed, empty, too large, wrong sha256) and JobError
         when the cache itself cannot be used.
         """
-        if _SCHEME.match(document.uri):
+        if _SCHEME.match(document.uri) and not document.uri.startswith("file://"):
             located = self._locate_remote(document, max_source_bytes)
         else:
             located = _locate_local(document.uri, max_source_bytes)
@@ -127,7 +127,7 @@ def _sha256_version(document: Document) -> str:
 
 
 def _locate_local(uri: str, max_source_bytes: int) -> LocatedSource:
-    path = Path(uri)
+    path = local_path(uri)
     try:
         found = path.stat()
     except FileNotFoundError:

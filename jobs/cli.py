@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shlex
 import sys
 from pathlib import Path
@@ -139,7 +140,7 @@ def ocr(
         if not output.strip():
             raise ConfigError("--output: name a folder or an s3:// prefix")
         settings = load_config(config, sets or [], flags)
-        how = RunOptions(single_process, new_generation, resume_command=_this_command())
+        how = RunOptions(single_process, new_generation, resume_command=this_command())
         if dry_run:
             from jobs.dry_run import dry_run as look_ahead
 
@@ -172,7 +173,7 @@ def retry(
         from jobs.retrying import retry_config
 
         settings = retry_config(out, config, sets or [], flags)
-        how = RunOptions(single_process, resume_command=_this_command())
+        how = RunOptions(single_process, resume_command=this_command())
         return retry_failed(out, settings, how, say).exit_status
 
     exit_with(work)
@@ -321,16 +322,16 @@ def _s3_flags(endpoint_url: str | None, profile: str | None, region: str | None)
     return {"s3.endpoint_url": endpoint_url, "s3.profile": profile, "s3.region": region}
 
 
-def _this_command() -> str:
+def this_command() -> str:
     """The command as typed, for the line that says how to resume; a password is left out."""
     words = [Path(sys.argv[0]).name, *sys.argv[1:]]
-    if words[0].endswith(".py"):
-        words[0] = f"python -m jobs.{Path(words[0]).stem}"
+    if words[0].endswith(".py"):  # run_command put the command's own name behind it
+        words[:2] = [f"python -m jobs.{Path(words[0]).stem}"]
     for place, word in enumerate(words):
         if word == "--password" and place + 1 < len(words):
             words[place + 1] = "…"
-        elif word.startswith("--password="):
-            words[place] = "--password=…"
+        elif found := re.match(r"(--set=)?\s*render\.password\s*=|--password=", word):
+            words[place] = f"{found[0]}…"
     return f"{words[0]} {shlex.join(words[1:])}"
 
 

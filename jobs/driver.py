@@ -49,10 +49,6 @@ LIKELY_PAGE_BYTES = 8 * 2**20
 MIN_WINDOW_BYTES = 512 * 2**20
 STORE_SHARE = 0.25
 """Of a node's object store, for pages in flight; the rest is for rows, arguments and other jobs."""
-OTHER_INPUTS = (
-    "another job is at work on this output with other inputs ({holder}): wait for it to end, or choose "
-    "another output"
-)
 MAX_SEALS = 20
 MAX_NAMED = 20
 

@@ -21,11 +21,12 @@ from jobs.config import JobConfig
 from jobs.driver import Driver, DriverConfig, Stopped
 from jobs.factories import Recipe, open_store
 from jobs.gpu_groups import on_enough_gpus, visible_cards
-from jobs.job_file import JobFile, enter_output, read_job
+from jobs.job_file import JobFile, check_still_ours, enter_output, read_job
+from jobs.plan_queue import OTHER_INPUTS
 from jobs.planning import Plan, materialise, plan_retry, plan_run
 from jobs.progress import ProgressLog
 from jobs.summary import check_against_plan, total_up, was_ever_read, write_reports
-from manifests.claims import Claims, Owner
+from manifests.claims import Claims, Owner, at_work
 from manifests.errors import InputError, OutputRefused, PagefleetError
 from manifests.fleet import Fleet
 from manifests.inputs import InputSet, expand_inputs
@@ -130,18 +131,25 @@ class _Run:
         claims = self._claims(plan)
         try:
             while (holder := claims.acquire(PLANNING)) is not None:
-                if holder.inputs != plan.inputs_digest:
+                if holder.inputs != plan.inputs_digest and claims.is_alive(PLANNING, holder):
                     raise OutputRefused(
-                        f"another job (run {holder.run_id}, process {holder.pid} on {holder.host}) is "
-                        "planning on this output with other inputs: wait for it to end"
+                        f"another job ({holder}) is planning on this output with other inputs: wait for "
+                        "it to end"
                     )
                 if stop_asked.wait(PLANNING_POLL_S):
                     break
+            self._refuse_beside_others(plan)
             plan = make_plan()
             plan.plans = iter(materialise(self._store, plan.plans, plan.others))
             return plan
         finally:
             claims.release_all()
+
+    def _refuse_beside_others(self, plan: Plan) -> None:
+        """Before plans are written down: those of a job that is refused would be read by the next."""
+        for owner in at_work(self._store):
+            if owner.inputs != plan.inputs_digest and owner.is_known_alive():
+                raise OutputRefused(OTHER_INPUTS.format(holder=owner))
 
     def _claims(self, plan: Plan) -> Claims:
         owner = Owner.this_process(self._run_id, plan.inputs_digest)
@@ -219,6 +227,7 @@ class _Run:
         )
 
     def _is_done(self, plan: UnitPlan) -> bool:
+        check_still_ours(self._store, self._job)
         footer = read_footer(self._store, plan.unit_id)
         return footer is not None and footer.generation >= plan.generation
 
@@ -254,7 +263,9 @@ class _Run:
                 f"read {run['pages_read']:,} pages in {run['elapsed_s']:.1f} s ({run['pages_per_s']:.1f}/s)"
             )
         if run["documents_left_out_by_limit"]:
-            self._say(f"cut by --limit: {run['documents_left_out_by_limit']:,} documents were not read")
+            self._say(
+                f"cut by --limit: {run['documents_left_out_by_limit']:,} documents were left out of this run"
+            )
         if summary["cut"]["pages"]:
             self._say(
                 f"cut by --max-pages: {summary['cut']['pages']:,} pages of "

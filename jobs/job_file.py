@@ -6,10 +6,11 @@ import json
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
-from itertools import islice
+from itertools import chain, islice
 from typing import Any
 
 from jobs.config import JobConfig, fingerprint
+from manifests.claims import at_work
 from manifests.errors import OutputRefused
 from manifests.store import Created, Store
 
@@ -50,7 +51,7 @@ def enter_output(
     """Make the output ours, or refuse it. Safe against two jobs entering at once."""
     wanted = fingerprint(config.result_fields())
     job = JobFile(config, inputs, wanted)
-    stored = read_job(store)
+    before = stored = read_job(store)
     if stored is None:
         _refuse_strangers(store)
         if store.create(PATH, _encode(job)) is Created.CREATED:
@@ -60,10 +61,38 @@ def enter_output(
         job = JobFile(config, inputs, wanted, replaced=bool(stored and stored.replaced))
     elif new_generation:
         job = JobFile(config, inputs, wanted, replaced=True)
-    else:
+    elif before is None or _is_in_use(store):
         raise OutputRefused(_difference(store, stored.config, config))
+    else:  # an engine that could not start left its settings, and nothing else
+        store.replace(PATH, _encode(job))
+        if _is_in_use(store):  # by that job, begun again meanwhile
+            store.replace(PATH, _encode(stored))
+            raise OutputRefused(_difference(store, stored.config, config))
+        return job
     store.replace(PATH, _encode(job))
     return job
+
+
+def check_still_ours(store: Store, job: JobFile) -> None:
+    """Raise OutputRefused when a job with other settings has entered the output since ``enter_output``.
+
+    To be asked once a claim is held: from then on the output is in use, and others are refused.
+    """
+    now = read_job(store)
+    if now is not None and now.fingerprint != job.fingerprint:
+        raise OutputRefused(
+            f"another job with other settings has taken over {store.root} since this one began: wait for it "
+            "to end, or choose another output"
+        )
+
+
+def _is_in_use(store: Store) -> bool:
+    """Whether somebody is at work here or any row is stored. Asked in this order, since a claim is given
+    back only after its rows are stored."""
+    if next(at_work(store), None) is not None:
+        return True
+    entries = chain(store.list("partial/"), store.list("pages/"))
+    return any(entry.path.endswith(".parquet") for entry in entries)
 
 
 def _encode(job: JobFile) -> bytes:

@@ -16,6 +16,7 @@ import tempfile
 import threading
 import time
 import traceback
+import warnings
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import suppress
@@ -149,6 +150,8 @@ class LocalFleet:
 
     def _when_done(self, future: Any, to_event: Callable[[Any], Event]) -> None:
         def put(done: Any) -> None:
+            if done.cancelled():  # when the run ends early: nobody waits for it any more
+                return
             error = done.exception()
             self._events.put(error if error is not None else to_event(done.result()))
 
@@ -240,6 +243,7 @@ def _how_it_ended(status: int | None) -> str:
 def serve(pipe: Connection, recipe: Recipe) -> None:
     """The child's loop: calls in, answers out, until the parent is gone."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
+    warnings.simplefilter("ignore")  # a decoder's, about a document: its row tells what matters
     renderer = recipe.make_renderer()
     pipe.send(None)
     while True:

@@ -163,6 +163,8 @@ def _widened(was: Document, today: Document, page_count: int) -> tuple[Document,
     added = spans_of(page for span in asked for page in span if page not in had)
     if not added:
         return replace(today, pages=was.pages, max_pages=was.max_pages), ""
+    if was.pages == today.pages:  # the cut stays a cut, and counts as one
+        return wider(was, today), format_spans(added)
     together = merge_spans([*asked, *spans_of(had)])
     pages = "" if together == (PageSpan(1, page_count),) else format_spans(together)
     return replace(today, pages=pages, max_pages=0), format_spans(added)

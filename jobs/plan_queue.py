@@ -10,6 +10,10 @@ from manifests.claims import Claims
 from manifests.errors import OutputRefused
 from manifests.units import UnitPlan
 
+OTHER_INPUTS = (
+    "another job is at work on this output with other inputs ({holder}): wait for it to end, or choose "
+    "another output"
+)
 ASK_AGAIN_S = 2.0
 
 
@@ -75,10 +79,8 @@ class PlanQueue:
             self._claims.release(plan.unit_id)
             self._on_done(plan)
             return False
-        if holder.inputs != self._inputs_digest:
-            raise OutputRefused(
-                f"another job is at work on this output with other inputs (run {holder.run_id}, "
-                f"process {holder.pid} on {holder.host}): wait for it to end, or choose another output"
-            )
+        others = holder.inputs != self._inputs_digest
+        if others and self._claims.is_alive(plan.unit_id, holder):
+            raise OutputRefused(OTHER_INPUTS.format(holder=holder))
         self._elsewhere.append(plan)
         return False

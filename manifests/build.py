@@ -22,6 +22,7 @@ from manifests.identity import shown
 from manifests.inputs import InputSet
 from manifests.reader import BATCH_ROWS, FORMATS
 from manifests.sources import SourceStat
+from manifests.survey import survey
 
 COLUMNS = ("id", "uri", "size", "version", "pages", "prompt", "sha256", "page_count", "error")
 
@@ -50,11 +51,13 @@ def build_manifest(
     that the folder can be moved; any other, and a name that is not UTF-8, by its absolute uri.
     A document that cannot be read is listed with an ``error``. ``count_pages`` (None: no column
     ``page_count``) and ``stat_remote`` (for ``s3://`` rows without a version) raise DocumentError.
-    Raises ManifestError if nothing can be written there or there is nothing to list.
+    Raises ManifestError if nothing can be written there, there is nothing to list, an id stands twice
+    or a row of an earlier manifest is malformed.
     """
     form = FORMATS.get(output.suffix.lower())
     if form is None:
         raise ManifestError(f"{shown(output)}: a manifest's extension must be one of {', '.join(FORMATS)}")
+    survey(inputs)  # refuses what a job would refuse, all of it at once
     describe = _Describer(
         folder=output.absolute().parent,
         count_pages=count_pages,

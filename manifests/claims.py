@@ -7,6 +7,7 @@ import os
 import socket
 import threading
 import time
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -43,18 +44,27 @@ class Owner:
             started=psutil.Process().create_time(),
         )
 
+    def __str__(self) -> str:
+        return f"run {self.run_id}, process {self.pid} on {self.host}"
+
     def is_known_dead(self) -> bool:
         """True only when this machine can tell: same boot, same process namespace, no such process."""
-        here = (self.boot_id, self.pid_namespace) == (_boot_id(), _pid_namespace())
-        if not here or not self.boot_id:
-            return False
+        return self._is_of_this_machine() and not self._runs()
+
+    def is_known_alive(self) -> bool:
+        """True only when this machine can tell."""
+        return self._is_of_this_machine() and self._runs()
+
+    def _is_of_this_machine(self) -> bool:
+        return bool(self.boot_id) and (self.boot_id, self.pid_namespace) == (_boot_id(), _pid_namespace())
+
+    def _runs(self) -> bool:
         try:
             process = psutil.Process(self.pid)
-            return bool(
-                abs(process.create_time() - self.started) > 1.0 or process.status() == psutil.STATUS_ZOMBIE
-            )
+            started_then = abs(process.create_time() - self.started) <= 1.0
+            return bool(started_then and process.status() != psutil.STATUS_ZOMBIE)
         except psutil.NoSuchProcess:
-            return True
+            return False
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +98,7 @@ class Claims:
         self._lease_s = lease_s
         self._held: dict[str, tuple[Claim, str]] = {}
         self._seen: dict[str, tuple[str, float]] = {}
+        self._beating: set[str] = set()
         self._lost: set[str] = set()
         self._lock = threading.Lock()
         self._stop = threading.Event()
@@ -119,6 +130,11 @@ class Claims:
             return theirs.owner
         self._hold(unit_id, claim, version)
         return None
+
+    def is_alive(self, unit_id: str, holder: Owner) -> bool:
+        """Whether the holder that ``acquire`` told of is known to be at work: its process runs here, or
+        its claim changed since we first asked. If neither, its claim may yet turn out to be abandoned."""
+        return unit_id in self._beating or holder.is_known_alive()
 
     def release(self, unit_id: str) -> None:
         """Give a unit back. Leaves the file alone when another process has taken it over."""
@@ -154,6 +170,8 @@ class Claims:
         seen_version, since = self._seen.get(unit_id, ("", now))
         if seen_version != version:
             self._seen[unit_id] = (version, now)
+            if seen_version:
+                self._beating.add(unit_id)
             return False
         return now - since > self._lease_s
 
@@ -178,6 +196,15 @@ class Claims:
             else:
                 del self._held[unit_id]
                 self._lost.add(unit_id)
+
+
+def at_work(store: Store) -> Iterator[Owner]:
+    """Who holds a claim in this output, but for processes known to be dead."""
+    for entry in store.list("claims/"):
+        if (found := store.read(entry.path)) is not None:
+            owner = Claim.decode(found[0]).owner
+            if not owner.is_known_dead():
+                yield owner
 
 
 def _path(unit_id: str) -> str:

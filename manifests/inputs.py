@@ -124,12 +124,14 @@ def expand_inputs(inputs: Sequence[str], list_remote: ListRemote | None = None) 
 
 
 def _classify(argument: str, list_remote: ListRemote | None) -> list[_Root]:
+    if not argument:
+        raise InputError("an input is empty, as from a variable that is not set: name a file or folder")
     if argument.startswith("s3://"):
         return [_remote_root(argument, list_remote)]
     path = _absolute(argument)
-    if argument and path.is_dir():
+    if path.is_dir():
         return [_Root(_Kind.FOLDER, argument, str(path))]
-    if argument and path.exists():
+    if path.exists():
         return [_file_root(argument, path)]
     if any(character in argument for character in "*?["):
         return _glob_roots(argument)
@@ -171,7 +173,9 @@ def _remote_root(argument: str, list_remote: ListRemote | None) -> _Root:
 
 def _glob_roots(argument: str) -> list[_Root]:
     parts = _absolute_pattern(argument)
-    fixed = next(index for index, part in enumerate(parts) if any(sign in part for sign in "*?["))
+    fixed = 0  # a component that is there as it is written is no pattern: Scans [1990]/*.pdf
+    while not any(sign in parts[fixed] for sign in "*?[") or Path(*parts[: fixed + 1]).exists():
+        fixed += 1
     base = _absolute(str(Path(*parts[:fixed])))
     if not base.is_dir():
         raise InputError(f"{shown(argument)!r}: no such folder as {shown(base)!r}{suggestion(base)}")

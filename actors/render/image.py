@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageFile
+from PIL import Image, ImageFile, UnidentifiedImageError
 
 from actors.render.config import RenderConfig
 from actors.render.raster import (
@@ -50,7 +50,8 @@ class ImagePages:
             self._file.close()
             if isinstance(error, MemoryError):
                 raise
-            raise DocumentError(f"damaged {kind} image: {error}") from error
+            told = "its header cannot be read" if isinstance(error, UnidentifiedImageError) else error
+            raise DocumentError(f"damaged {kind} image: {told}") from error
         self._flags = ("first_frame_only",) if animated else ()
 
     def _open(self) -> ImageFile.ImageFile:

@@ -86,6 +86,7 @@ class _Check:
         self._partials: dict[str, _Partial] = {}
         self._planned: list[Hashes] = []
         self._markdown: list[Hashes] = []
+        self._failed: list[Hashes] = []
 
     def run(self, manifests: Sequence[str]) -> None:
         """Partials are listed before units: what is sealed meanwhile is then seen as sealed."""
@@ -122,6 +123,8 @@ class _Check:
             self.findings.units += 1
             self.findings.statuses = dict(Counter(self.findings.statuses) + rows.statuses.counts())
             self._doubled.add(path, hashes(rows.documents.values))
+            failed = np.unique(rows.documents.codes[rows.statuses.among("failed")])
+            self._failed.append(hashes(rows.documents.values[code] for code in failed))
         if footer is None:
             return
         self._forget_sealed(path, footer.generation)
@@ -196,10 +199,11 @@ class _Check:
                 self.findings.warn(f"{sealed.doc_id} in {path}: {drift.what}")
 
     def _summary(self) -> None:
-        """``summary.json`` is written when a job ends: without it the job may have stopped early."""
+        """``summary.json`` is written when a job ends: without it units may be missing that nothing names."""
         data = self._place.read("summary.json")
         if data is None:
-            self.findings.warn("there is no summary.json: the job has not come to its end")
+            what = "is not there: the job has not come to its end (resume the job)"
+            self.findings.add(Finding(Kind.UNFINISHED, what, "summary.json"))
             return
         try:
             pages: dict[str, Any] = dict(json.loads(data)["pages"])
@@ -212,6 +216,28 @@ class _Check:
             if pages.get(status, 0) != counted:
                 what = f"says {pages.get(status, 0)} {status} pages, there are {counted:,}"
                 self.findings.add(Finding(Kind.SUMMARY, what, "summary.json"))
+
+        self._failures()
+
+    def _failures(self) -> None:
+        """``failures.jsonl`` is written with the summary: a manifest of the documents with failed pages."""
+        where = "failures.jsonl"
+        lines = (self._place.read(where) or b"").splitlines()
+        try:
+            pages = sum(int(json.loads(line)["failed_pages"]) for line in lines)
+            named = np.unique(hashes(json.loads(line)["id"] for line in lines))
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            self.findings.add(Finding(Kind.SUMMARY, f"is not a manifest of failures: {error!r}", where))
+            return
+        counted = self.findings.statuses.get("failed", 0)
+        if pages != counted:
+            self.findings.add(
+                Finding(Kind.SUMMARY, f"names {pages:,} failed pages, there are {counted:,}", where)
+            )
+        elif not np.array_equal(named, np.unique(np.concatenate([np.empty(0, np.uint64), *self._failed]))):
+            self.findings.add(
+                Finding(Kind.SUMMARY, "names other documents than those with failed pages", where)
+            )
 
     def _leftovers(self) -> None:
         temporary = sum(path != ".tmp/lock" for path in self._place.files(".tmp"))

@@ -31,7 +31,7 @@ class Kind(StrEnum):
 
 
 MEANINGS = {
-    Kind.UNFINISHED: "units that are not sealed yet",
+    Kind.UNFINISHED: "units that are not sealed yet, or a job that never came to its end",
     Kind.MISSING: "pages and documents without a row",
     Kind.DOUBLED: "rows of a page that has one already",
     Kind.ORPHAN: "rows and documents nobody asked for",
@@ -40,7 +40,7 @@ MEANINGS = {
     Kind.SCHEMA: "files with other columns than documented",
     Kind.UNREADABLE: "files that cannot be read",
     Kind.MARKDOWN: "Markdown that is missing, different or nobody's",
-    Kind.SUMMARY: "totals in summary.json that disagree with the rows",
+    Kind.SUMMARY: "summary.json or failures.jsonl disagree with the rows",
     Kind.CHANGED: "sources that changed since they were read",
 }
 

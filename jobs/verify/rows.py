@@ -73,6 +73,7 @@ class Rows:
     has_reason: Mask
     is_beyond: Mask
     has_blank_text: Mask
+    has_text: Mask
     has_image: Mask
     reason: Any
     text: Any
@@ -169,6 +170,7 @@ def _load_rows(file: Any) -> Rows | None:
         has_reason=_mask(pc.not_equal(table["reason"], "")),
         is_beyond=_mask(pc.equal(table["reason"], BEYOND)),
         has_blank_text=_mask(pc.equal(table["text"], BLANK_TEXT)),
+        has_text=_mask(pc.not_equal(table["text"], "")),
         has_image=_flagged(table["flags"].combine_chunks(), table.num_rows),
         reason=table["reason"],
         text=table["text"],

@@ -95,11 +95,13 @@ def _check_each_row(unit: Unit) -> None:
     read = rows.statuses.among("ok", "blank")
     known = rows.statuses.among(*STATUSES)
     blank = rows.statuses.among("blank")
+    unread = rows.statuses.among("failed", "skipped")
     rules = [
         (~rows.has_key, "doc_id, page, variant or status is null"),
         (rows.has_key & ~known, f"status must be one of {', '.join(STATUSES)}"),
         (known & ~read & ~rows.has_reason, "gives no reason for its status"),
         (blank & ~rows.has_blank_text, f"is blank but its text is not {BLANK_TEXT}"),
+        (unread & rows.has_text, "has a text, but its status says that it was not read"),
         ((rows.pages == 0) & read, "page 0 is a document that could not be opened: cannot be ok or blank"),
     ]
     for broken, what in rules:

@@ -179,6 +179,8 @@ def test_a_truncated_image_fails_its_page_and_a_broken_header_its_document(tmp_p
     assert "truncated" in page.reason
     report, _ = render(tmp_path, data[:20])
     assert report.opened[0].error.startswith("damaged PNG image")
+    report, _ = render(tmp_path, b"II*\0" + bytes(40))
+    assert report.opened[0].error == "damaged TIFF image: its header cannot be read"
 
 
 def test_encoded_pages_travel_as_jpeg_and_decode_to_the_same_picture(tmp_path):

@@ -13,6 +13,7 @@ import pytest
 from actors.sources import SourceCache, default_cache_dir
 from manifests.documents import Document
 from manifests.errors import DocumentError, JobError
+from manifests.identity import local_uri
 from manifests.sources import SourceStat, local_version
 
 ANY = 2**40
@@ -70,6 +71,13 @@ def remote(name="a", **fields):
 
 def local(path, **fields):
     return Document("d", str(path), **fields)
+
+
+def test_a_name_that_is_not_utf_8_is_found_by_its_bytes(tmp_path):
+    path = Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9.pdf"))
+    path.write_bytes(b"%PDF")
+    located = SourceCache("", ANY, {}).locate(Document("a", local_uri(path)), ANY)
+    assert (located.path, located.stat.size) == (path, 4)
 
 
 def test_a_local_file_is_only_looked_at(tmp_path):

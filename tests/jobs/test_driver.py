@@ -907,7 +907,8 @@ def test_another_job_with_other_inputs_on_the_same_output_is_refused(tmp_path):
         bench.run()
 
 
-def test_a_claim_with_other_inputs_that_shows_no_life_is_waited_for_until_it_is_free(tmp_path):
+def test_a_claim_with_other_inputs_that_shows_no_life_is_waited_for_until_it_is_free(tmp_path, monkeypatch):
+    monkeypatch.setattr("jobs.plan_queue.ASK_AGAIN_S", 0.0)
     bench = Bench(tmp_path, good(1))
     bench.claims.taken[bench.units[0].unit_id] = Owner("r9", "other-inputs", "far", "b", "n", 77, 0.0)
     bench.claims.alive = False

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from jobs.config import JobConfig, fingerprint, load_config
-from jobs.job_file import PATH, enter_output, read_job
+from jobs.job_file import PATH, check_still_ours, enter_output, read_job
+from manifests.claims import Claim, Owner
 from manifests.errors import OutputRefused
 from manifests.local_store import LocalStore
 
@@ -25,6 +27,10 @@ def config(*sets: str) -> JobConfig:
 
 def enter(store: LocalStore, *sets: str, new_generation: bool = False, inputs: tuple[str, ...] = ("in",)):
     return enter_output(store, config(*sets), inputs, new_generation=new_generation)
+
+
+def owner(pid: int) -> Owner:
+    return replace(Owner.this_process("run", "inputs"), pid=pid)
 
 
 def test_a_fresh_output_becomes_ours_and_tells_what_it_was_made_with(store):
@@ -47,6 +53,7 @@ def test_the_same_settings_go_on_with_new_limits_and_inputs(store):
 
 def test_other_settings_are_refused_with_the_difference_and_both_ways_on(store):
     enter(store)
+    store.create("partial/u/g0001/r-1.parquet", b"rows")
     with pytest.raises(OutputRefused) as caught:
         enter(store, "render.dpi=200", "engine.mode=plain")
     message = str(caught.value)
@@ -56,6 +63,44 @@ def test_other_settings_are_refused_with_the_difference_and_both_ways_on(store):
     assert "--new-generation" in message
     assert "skip_blank" not in message
     assert read_job(store).config.render.dpi == 150
+
+
+def test_settings_under_which_nothing_was_read_give_way_to_others(store):
+    enter(store)
+    store.create("partial/u/g0001/unit.json", b"{}")
+    store.create("claims/u.json", Claim(owner(pid=2**22 + 1)).encode())  # its process is dead
+    assert not enter(store, "render.dpi=200").replaced
+    assert read_job(store).config.render.dpi == 200
+
+
+def test_settings_of_a_job_that_is_at_work_hold_before_it_has_read_a_page(store):
+    enter(store)
+    store.create("claims/u.json", Claim(Owner.this_process("run", "inputs")).encode())
+    with pytest.raises(OutputRefused, match=r"render\.dpi: 150 there, 200 now"):
+        enter(store, "render.dpi=200")
+    assert read_job(store).config.render.dpi == 150
+
+
+def test_of_two_jobs_that_enter_at_once_with_other_settings_the_later_steps_back(store, monkeypatch):
+    enter(store)
+    written = store.replace
+
+    def claimed_meanwhile(path, data):
+        store.create("claims/u.json", Claim(Owner.this_process("run", "inputs")).encode())
+        return written(path, data)
+
+    monkeypatch.setattr(store, "replace", claimed_meanwhile)
+    with pytest.raises(OutputRefused, match=r"render\.dpi: 150 there, 200 now"):
+        enter(store, "render.dpi=200")
+    assert read_job(store).config.render.dpi == 150
+
+
+def test_a_job_whose_output_was_taken_while_its_engine_loaded_is_told_so(store):
+    job = enter(store)
+    check_still_ours(store, job)
+    enter(store, "render.dpi=200")
+    with pytest.raises(OutputRefused, match="another job with other settings has taken over"):
+        check_still_ours(store, job)
 
 
 def test_a_new_generation_is_entered_on_demand_and_remembered(store):

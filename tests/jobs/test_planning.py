@@ -16,6 +16,7 @@ import pytest
 from actors.writer import UnitWriter, WriterConfig
 from jobs.config import InputConfig
 from jobs.planning import Plan, materialise, plan_retry, plan_run
+from jobs.summary import total_up
 from manifests.documents import Document
 from manifests.inputs import InputSet, expand_inputs
 from manifests.local_store import LocalStore
@@ -274,6 +275,16 @@ def test_a_trial_of_the_first_pages_is_completed_by_a_full_run(corpus):
     assert set(corpus.rows()) == corpus.complete("a.pdf", "b.pdf", "c.pdf", "d.pdf", "e.pdf")
     assert corpus.is_finished()
     assert corpus.is_finished(max_pages=2), "a narrower wish asks for nothing that is not there"
+
+
+def test_what_a_second_longer_trial_left_out_is_counted(corpus):
+    for max_pages in (1, 2):
+        corpus.run(max_pages=max_pages)
+        totals = total_up(corpus.store)
+        assert (totals.cut_pages, totals.cut_documents) == (5 * (PAGES - max_pages), 5)
+    assert corpus.read.total() == 5
+    assert corpus.is_finished(max_pages=2)
+    assert corpus.is_finished(max_pages=1)
 
 
 @pytest.mark.parametrize("stop_after", [1, 3, 4, 9])

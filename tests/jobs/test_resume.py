@@ -75,6 +75,7 @@ def test_a_stopped_run_stores_what_is_finished_and_goes_on_later(
     assert job.wait() == 130
     assert "to go on, run again" in job.said
     assert " ocr " in job.said.split("run again:")[1]
+    assert "Traceback" not in job.said
     before = stored(out)
     assert len(before) < len(page_keys(folder))
     runner.faults.clear()

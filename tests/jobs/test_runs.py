@@ -14,6 +14,11 @@ import pymupdf
 import pytest
 from PIL import Image
 
+from actors.engines.scripted import Script, ScriptedEngine
+from jobs.cli import this_command
+from manifests.claims import Claims, Owner
+from manifests.errors import JobError
+from manifests.local_store import LocalStore
 from tests.actors.render_samples import text_pdf
 from tests.cluster.harness import (
     failed,
@@ -86,6 +91,55 @@ def test_settings_that_change_results_are_refused_until_a_new_generation_is_want
     assert {row["width"] for row in after} == {2 * row["width"] for row in before}
     assert len(list(out.glob("history/*.parquet"))) == len(list(out.glob("pages/*.parquet")))
     assert pagefleet.ocr(corpus, "-o", out).exit_status == 2
+    pagefleet.verify(out)
+
+
+def test_a_job_refused_beside_another_leaves_no_plan_for_the_next_to_read(
+    pagefleet: Commands, corpus: Path, tmp_path: Path
+) -> None:
+    out, other = tmp_path / "out", make_pdf(tmp_path / "other.pdf", 2)
+    pagefleet.succeed(corpus, "-o", out)
+    them = Claims(LocalStore(out), Owner.this_process("theirs", "other inputs"))
+    them.acquire("0123456789abcdef")
+    refused = pagefleet.ocr(other, "-o", out)
+    them.release_all()
+    assert refused.exit_status == 2
+    assert "another job is at work on this output with other inputs (run theirs" in refused.words
+    assert not (out / "partial").exists()
+    assert "nothing to read" in pagefleet.succeed(corpus, "-o", out)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["/bin/pagefleet", "ocr", "my scans", "-o", "out"], "pagefleet ocr 'my scans' -o out"),
+        (["/src/jobs/ocr.py", "ocr", "in", "-o", "out"], "python -m jobs.ocr in -o out"),
+        (["pagefleet", "ocr", "in", "--password", "xyz"], "pagefleet ocr in --password '…'"),
+        (["pagefleet", "ocr", "in", "--password=xyz"], "pagefleet ocr in '--password=…'"),
+        (["pagefleet", "ocr", "--set", "render.password=xyz"], "pagefleet ocr --set 'render.password=…'"),
+        (["pagefleet", "ocr", "--set=render.password=xyz"], "pagefleet ocr '--set=render.password=…'"),
+    ],
+)
+def test_the_command_that_resumes_can_be_typed_and_tells_no_password(
+    words: list[str], said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.argv", words)
+    assert this_command() == said
+
+
+def test_an_engine_that_could_not_start_does_not_bind_the_output_to_its_settings(
+    pagefleet: Commands, corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_card(self: ScriptedEngine, script: Script) -> None:
+        raise JobError("no GPU here")
+
+    out = tmp_path / "out"
+    with monkeypatch.context() as patch:
+        patch.setattr(ScriptedEngine, "__init__", no_card)
+        said = pagefleet.ocr(corpus, "-o", out, "--dpi", "72")
+    assert (said.exit_status, (out / "job.json").exists()) == (1, True)
+    pagefleet.succeed(corpus, "-o", out)
+    assert {(row["doc_id"], row["page"]) for row in rows(out)} == page_keys(corpus)
     pagefleet.verify(out)
 
 

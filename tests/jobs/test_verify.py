@@ -128,6 +128,11 @@ class Job:
             for document in (sealed.document for sealed in unit.documents):
                 self.write_markdown(document, [row for row in unit.rows if row.doc_id == document.doc_id])
         self.put("summary.json", json.dumps({"pages": dict(totals)}).encode())
+        failed = Counter(
+            row.doc_id for unit in self.units.values() for row in unit.rows if row.status == Status.FAILED
+        )
+        lines = [json.dumps({"id": doc_id, "failed_pages": count}) for doc_id, count in failed.items()]
+        self.put("failures.jsonl", "\n".join(lines).encode())
         return self.out
 
     def write_markdown(self, document: Document, rows: list[ResultRow]) -> None:
@@ -186,12 +191,12 @@ def test_a_faultless_output_is_well(job: Job) -> None:
     assert report(findings).splitlines()[-1] == "verified: 17 pages in 6 documents, all well"
 
 
-def test_a_job_without_a_unit_yet_is_well_but_warned_of(tmp_path: Path) -> None:
+def test_a_job_that_never_came_to_its_end_is_not_well_even_without_a_unit(tmp_path: Path) -> None:
     job = Job(tmp_path)
     job.put("job.json", b"{}")
     findings = verify(str(job.out))
-    assert findings.ok
-    assert "no summary.json" in findings.warnings[0]
+    assert kinds(findings) == {Kind.UNFINISHED: 1}
+    assert "summary.json: is not there" in texts(findings)
 
 
 def tampering(value: object) -> str:
@@ -235,7 +240,8 @@ def cut_page_all_the_same(job: Job) -> None:
 
 def page_past_an_open_end(job: Job) -> None:
     row = next(row for row in job.units["aa"].rows if row.doc_id == "greek/open.pdf")
-    job.units["aa"].rows.append(replace(row, page=7, status=Status.SKIPPED, reason="beyond last page"))
+    row = replace(row, page=7, status=Status.SKIPPED, reason="beyond last page", text="")
+    job.units["aa"].rows.append(row)
 
 
 def unknown_document(job: Job) -> None:
@@ -263,13 +269,17 @@ def blank_with_text(job: Job) -> None:
     change_row(job, 1, text="")
 
 
+def failure_with_text(job: Job) -> None:
+    change_row(job, 2, text="what was read of it")
+
+
 def read_past_the_end(job: Job) -> None:
     rows = job.units["aa"].rows
     change_row(job, next(i for i, row in enumerate(rows) if row.page == 7), status=Status.OK, reason="")
 
 
 def skipped_inside(job: Job) -> None:
-    change_row(job, 0, status=Status.SKIPPED, reason="beyond last page")
+    change_row(job, 0, status=Status.SKIPPED, reason="beyond last page", text="")
 
 
 def ok_page_0(job: Job) -> None:
@@ -361,6 +371,7 @@ BEFORE: list[tuple[Tamper, dict[Kind, int], str]] = [
     (unknown_status, {Kind.INVALID: 1}, "page 1 in pages/aa.parquet: status must be one of ok, blank"),
     (failure_without_reason, {Kind.INVALID: 1}, "page 3 in pages/aa.parquet: gives no reason"),
     (blank_with_text, {Kind.INVALID: 1}, "page 2 in pages/aa.parquet: is blank but its text is not"),
+    (failure_with_text, {Kind.INVALID: 1}, "page 3 in pages/aa.parquet: has a text, but its status says"),
     (read_past_the_end, {Kind.INVALID: 1}, "page 7 in pages/aa.parquet: must be skipped"),
     (skipped_inside, {Kind.INVALID: 1}, "page 1 in pages/aa.parquet: is skipped"),
     (ok_page_0, {Kind.INVALID: 1}, "broken.pdf page 0 in pages/bb.parquet: page 0 is a document"),
@@ -371,7 +382,7 @@ BEFORE: list[tuple[Tamper, dict[Kind, int], str]] = [
     (wrong_generation, {Kind.FOOTER: 1}, "rows of a later generation"),
     (no_footer, {Kind.FOOTER: 1, Kind.MARKDOWN: 3}, "pages/bb.parquet: has no pagefleet.unit"),
     (garbled_footer, {Kind.FOOTER: 1, Kind.MARKDOWN: 3}, "pages/bb.parquet: is not as documented: counts"),
-    (renamed_column, {Kind.SCHEMA: 2, Kind.SUMMARY: 2}, "column flag is not part of the format"),
+    (renamed_column, {Kind.SCHEMA: 2, Kind.SUMMARY: 3}, "column flag is not part of the format"),
     (wider_column, {Kind.SCHEMA: 1}, "column page is int64, not int32"),
     (newer_version, {Kind.SCHEMA: 1}, "use a newer pagefleet"),
     (rows_of_another_version, {Kind.CHANGED: 1}, "rows were read from source version 1-1"),
@@ -452,15 +463,24 @@ def garbled_summary(job: Job) -> None:
     job.put("summary.json", b'{"pages": 18}')
 
 
+def lose_failures(job: Job) -> None:
+    (job.out / "failures.jsonl").unlink()
+
+
+def old_failures(job: Job) -> None:
+    path = job.out / "failures.jsonl"
+    path.write_text(path.read_text().replace("broken.pdf", "mended.pdf"))
+
+
 def touch_source(job: Job) -> None:
     os.utime(job.root / "sources/greek/one.pdf", ns=(1, 1))
 
 
 AFTER: list[tuple[Tamper, dict[Kind, int], str]] = [
-    (truncate, {Kind.UNREADABLE: 1, Kind.MARKDOWN: 3, Kind.SUMMARY: 2}, "pages/bb.parquet: cannot be read"),
+    (truncate, {Kind.UNREADABLE: 1, Kind.MARKDOWN: 3, Kind.SUMMARY: 3}, "pages/bb.parquet: cannot be read"),
     (
         damage_an_unchecked_column,
-        {Kind.UNREADABLE: 1, Kind.MARKDOWN: 4, Kind.SUMMARY: 4},
+        {Kind.UNREADABLE: 1, Kind.MARKDOWN: 4, Kind.SUMMARY: 5},
         "pages/aa.parquet: cannot be read",
     ),
     (forget_to_seal, {Kind.UNFINISHED: 1}, "unit dd is unfinished: 1 documents (resume the job)"),
@@ -477,6 +497,8 @@ AFTER: list[tuple[Tamper, dict[Kind, int], str]] = [
     (strange_markdown, {Kind.MARKDOWN: 2}, "markdown/greek/three.md: belongs to no document"),
     (wrong_summary, {Kind.SUMMARY: 2}, "summary.json: says 5 failed pages, there are 4"),
     (garbled_summary, {Kind.SUMMARY: 1}, "summary.json: holds no totals"),
+    (lose_failures, {Kind.SUMMARY: 1}, "failures.jsonl: names 0 failed pages, there are 4"),
+    (old_failures, {Kind.SUMMARY: 1}, "failures.jsonl: names other documents than those with failed pages"),
     (touch_source, {Kind.CHANGED: 1}, "greek/one.pdf in pages/aa.parquet: its source"),
 ]
 
@@ -719,7 +741,7 @@ def test_an_output_and_sources_on_s3_are_verified(job: Job, s3: Any) -> None:
     assert kinds(findings) == {Kind.CHANGED: 1}, report(findings)
     assert "changed.png" in texts(findings)
     client.delete_object(Bucket=s3.bucket, Key="runs/one/pages/bb.parquet")
-    assert kinds(verify(f"{s3.uri}/runs/one", s3=options)) == {Kind.MARKDOWN: 5, Kind.SUMMARY: 2}
+    assert kinds(verify(f"{s3.uri}/runs/one", s3=options)) == {Kind.MARKDOWN: 5, Kind.SUMMARY: 3}
     with pytest.raises(InputError, match="holds no pagefleet job"):
         verify(f"{s3.uri}/runs/two", s3=options)
 
@@ -751,7 +773,11 @@ def test_memory_is_that_of_one_unit_however_many_there_are(tmp_path: Path) -> No
             table = data.set_column(0, "doc_id", ids)
             metadata = {**SCHEMA.metadata, FOOTER_KEY: json.dumps(footer)}
             job.put(sealed_path(unit_id), encode_table(table.replace_schema_metadata(metadata)))
-        (job.out / "summary.json").unlink()
+        totals = Counter(str(row.status) for _ in range(units) for row in rows)
+        job.put("summary.json", json.dumps({"pages": totals}).encode())
+        ids = ["a.pdf", *(f"{number}.pdf" for number in range(1, units))]
+        lines = [json.dumps({"id": doc_id, "failed_pages": 1}) for doc_id in ids]
+        job.put("failures.jsonl", "\n".join(lines).encode())
         pages, peak = measured(job.out)
         assert pages == sealed.page_count * units
         peaks.append(peak)

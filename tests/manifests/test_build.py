@@ -146,6 +146,16 @@ def test_where_nothing_can_be_written_the_build_is_refused(corpus: Path) -> None
         build_manifest(inputs, Path("a.pdf/m.jsonl"))
 
 
+def test_what_a_job_would_refuse_is_not_written_down(corpus: Path) -> None:
+    Path("twice.jsonl").write_text('{"uri": "a.pdf"}\n{"uri": "./a.pdf"}\n')
+    with pytest.raises(ManifestError, match=r"twice\.jsonl:2: id: 'a\.pdf' is already that of .*:1"):
+        build_manifest(expand_inputs(["twice.jsonl"]), Path("m.jsonl"))
+    Path("bad.jsonl").write_text('{"uri": 5}\n{"uri": "a.pdf", "pages": "0"}\n')
+    with pytest.raises(ManifestError, match=r"bad\.jsonl:1: uri: .*\n.*bad\.jsonl:2: pages: "):
+        build_manifest(expand_inputs(["bad.jsonl"]), Path("m.jsonl"))
+    assert not Path("m.jsonl").exists()
+
+
 def test_nothing_to_list_is_refused_and_leaves_no_file(tmp_path: Path, corpus: Path) -> None:
     inputs = expand_inputs(["a.pdf"])
     inputs.located = lambda: iter(())  # type: ignore[method-assign]

@@ -14,7 +14,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from manifests.claims import Claim, Claims, Owner
+from manifests.claims import Claim, Claims, Owner, at_work
 from manifests.local_store import LocalStore
 from manifests.store import Created
 
@@ -178,6 +178,23 @@ def test_a_claim_whose_beat_moves_is_never_taken_over(make, clock):
         clock.now += 0.9 * LEASE_S
         beat(theirs)
     assert theirs.lost() == set()
+
+
+def test_a_holder_is_alive_when_its_process_runs_here_or_its_beat_moves(make, store):
+    theirs, other = make(FAR), make()
+    theirs.acquire("u")
+    assert not other.is_alive("u", other.acquire("u"))
+    beat(theirs)
+    assert other.is_alive("u", other.acquire("u"))
+    assert other.is_alive("v", HERE)
+    assert not other.is_alive("v", replace(HERE, pid=2**22 + 1))
+
+
+def test_those_at_work_are_all_holders_but_the_dead_of_this_machine(make, store):
+    make(FAR).acquire("a")
+    make().acquire("b")
+    make(replace(HERE, run_id="gone", pid=2**22 + 1)).acquire("c")
+    assert [owner.run_id for owner in at_work(store)] == ["far", "run"]
 
 
 def test_the_heart_beats_by_itself_several_times_a_lease(make, store):

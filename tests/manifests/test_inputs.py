@@ -185,6 +185,13 @@ def test_a_literal_name_wins_over_a_glob() -> None:
     assert ids("in/a[1].pdf") == ["a[1].pdf"]
 
 
+def test_a_folder_with_brackets_in_its_name_is_no_pattern() -> None:
+    touch("in [1990]/a.pdf", "in [1990]/[2]/b.pdf", "in [1990]/2/c.pdf")
+    assert ids("in [1990]/*.pdf") == ["a.pdf"]
+    assert ids("in [1990]/[2]/*.pdf") == ["b.pdf"]
+    assert ids("in [[]1990]/*.pdf") == ["in [1990]/a.pdf"]
+
+
 def test_a_glob_of_manifests_reads_them() -> None:
     manifest("1.jsonl", {"uri": "a.pdf"})
     manifest("2.jsonl", {"uri": "b.pdf"})
@@ -263,7 +270,7 @@ def test_everything_wrong_is_named_at_once() -> None:
     assert lines[1].startswith("'scans/b.pdf/': no such file or folder: did you mean")
     assert lines[2].startswith("'notes.odt': unknown extension: readable are .bmp, .gif,")
     assert lines[3].startswith("'none/*.pdf': no such folder as")
-    assert lines[4].startswith("'': no such file or folder")
+    assert lines[4].startswith("an input is empty")
     assert lines[5].startswith("'empty': holds no document that can be read: readable are .bmp")
     assert lines[6].endswith("; files of other kinds skipped (1): a.txt")
     assert lines[7].startswith("'scans/*.png': matches no file that can be read")
