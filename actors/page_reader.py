@@ -25,6 +25,8 @@ from manifests.work import LAYER_FLAG, Chunk, ReadReport, RenderedPage, TextLaye
 
 LINGER_S = 0.2
 WARM_UP_SIZE = (64, 256)
+WARM_UP_TOKENS = 16
+"""Enough to see that the model writes: about an empty page it may write on and on."""
 
 RowSink = Callable[[str, int, Sequence[ResultRow]], Awaitable[None]]
 """Takes rows of a unit's generation; returns when they are the writer's."""
@@ -85,10 +87,13 @@ class PageReader:
     async def warm_up(self) -> None:
         """Read one synthetic page, so that an engine that cannot read at all never holds real ones."""
         blank = np.full((*WARM_UP_SIZE, 3), 255, dtype=np.uint8)
-        request = Request("", 0, [blank], self._config.prompt)
+        request = Request("", 0, [blank], self._config.prompt, max_tokens=WARM_UP_TOKENS)
         if self._engine.info.takes_jpeg:
-            request = Request("", 0, (), self._config.prompt, jpegs=[encode_jpeg(blank)])
-        await self._engine.read(request)
+            request = replace(request, images=(), jpegs=[encode_jpeg(blank)])
+        try:
+            await self._engine.read(request)
+        except EngineError:  # some servers refuse so short an answer of a model that thinks first
+            await self._engine.read(replace(request, max_tokens=0))
 
     async def drain(self) -> None:
         """Begin no more pages; returns when the sink has the row of every page that is finished."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -30,7 +31,7 @@ class RetryPolicy(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    temperatures: tuple[float, ...] = Field(
+    temperatures: tuple[Annotated[float, Field(ge=0, allow_inf_nan=False)], ...] = Field(
         default=(0.0, 0.2, 0.5), min_length=1, description="Sampling temperature of each attempt in turn."
     )
     engine_error_attempts: int = Field(default=2, ge=1, description="Attempts at a page the engine refuses.")

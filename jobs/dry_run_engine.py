@@ -11,7 +11,7 @@ import psutil
 
 from actors.engines.config import EngineConfig
 from actors.engines.load import check_taken, load_engine
-from actors.weights.cards import Card
+from actors.weights.cards import Card, installed_cards
 from actors.weights.check import check_folder
 from actors.weights.guard import CHECKED_KINDS, serious
 from actors.weights.memory import (
@@ -169,6 +169,12 @@ def _folder(engine: EngineConfig) -> Path | Finding:
 def _gpu_lines(engine: EngineConfig) -> Generator[Finding, None, list[Card]]:
     """What there is to say of this machine's GPUs; returns them if a replica can stand on them."""
     cards = visible_cards(engine)
+    asked = {int(number) for number in engine.gpus.split(",") if number}
+    missing = asked - {card.number for card in cards}
+    if missing and (here := [str(card.number) for card in installed_cards()]):
+        names = ", ".join(map(str, sorted(missing)))
+        yield problem("GPUs", f"engine.gpus: no GPU {names} here; there are {', '.join(here)}")
+        return []
     if not cards:
         text = f"no NVIDIA GPU answers (nvidia-smi): {INSTEAD}"
         yield problem("GPUs", text, {"engine.device": "cpu"})

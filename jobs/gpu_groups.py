@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from itertools import takewhile
 from pathlib import Path
 
 from actors.engines.config import EngineConfig
@@ -40,9 +41,10 @@ def visible_cards(engine: EngineConfig) -> list[Card]:
     """The GPUs a run would see: those it is told, else those this process may see."""
     visible = engine.gpus or os.environ.get("CUDA_VISIBLE_DEVICES")
     cards = list(installed_cards())
-    if visible is None or not all(part.strip().isdecimal() for part in visible.split(",") if part):
+    if visible is None or any(part.strip()[:1].isalpha() for part in visible.split(",")):
         return cards  # all, or named by their UUID
-    wanted = {int(part) for part in visible.split(",") if part}
+    decimal = takewhile(str.isdecimal, (part.strip() for part in visible.split(",")))  # as CUDA reads it
+    wanted = {int(part) for part in decimal}
     return [card for card in cards if card.number in wanted]
 
 

@@ -13,6 +13,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from actors.presets.choice import choose
+from actors.presets.library import GENERIC, presets
 from actors.weights.cards import COMMON_CARDS, FP8_CAPABILITY, Card
 from actors.weights.check import check_folder
 from actors.weights.guard import CHECKED_KINDS
@@ -54,8 +55,12 @@ def check_and_print(target: str, gpu_memory: str, console: Console) -> int:
 
 
 def find_model(target: str) -> Path:
-    """The folder of a model. Raises ConfigError that names ``pagefleet models pull`` where it is not here."""
-    if names_folder(target):
+    """The folder of a model: the one that ``--model`` would take.
+
+    Raises ConfigError that names ``pagefleet models pull`` where it is not here.
+    """
+    is_preset = target.partition(":")[0] in presets() and target != GENERIC
+    if target and not is_preset and names_folder(target):
         return Path(target).expanduser()
     choices = []
     for kind in CHECKED_KINDS:
@@ -67,6 +72,7 @@ def find_model(target: str) -> Path:
     raise ConfigError(
         f"{target}: its weights ({choices[0].model}) are not on this machine: "
         f"run 'pagefleet models pull {target}'"
+        + (f"; the folder of that name here is ./{target}" if Path(target).is_dir() else "")
     )
 
 

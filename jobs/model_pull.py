@@ -42,6 +42,8 @@ class Pulled:
 
 def hub_model(model: str, engine: str = "") -> Choice:
     """The hub model behind a preset's name or a hub id. Raises ConfigError for anything else."""
+    if model.startswith((".", "/", "~")) and not Path(model).expanduser().is_dir():
+        raise ConfigError(f"{model} is a folder's name, and the hub has none: a preset's name or a hub id")
     preset = presets().get(model.partition(":")[0])
     first = next(iter(preset.engines), "vllm") if preset else "vllm"
     choice = choose(model, engine or ("openai" if "/" in model else first))

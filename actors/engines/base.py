@@ -30,6 +30,9 @@ class Request:
     prompt: str = ""
     temperature: float = 0.0
     jpegs: Sequence[bytes] = ()
+    max_tokens: int = 0
+    """New tokens after which this answer is cut, where that is sooner than engine.sampling.max_tokens; 0: not
+    sooner."""
 
 
 @dataclass(frozen=True, slots=True)

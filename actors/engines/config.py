@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, field_validator, model_validator
 
 TABLE_TOKENS = ("<table>", "</table>", "<tr>", "</tr>", "<th>", "</th>", "<td>", "</td>")
 
@@ -20,9 +20,9 @@ class Sampling(BaseModel):
     min_tokens: int = Field(0, ge=0, description="Tokens before which an answer may not end.")
     top_p: float = Field(1.0, gt=0, le=1, description="Only the likeliest tokens of this share are drawn.")
     repetition_penalty: float = Field(1.0, gt=0, description="Above 1 tokens that occurred are unlikelier.")
-    stop: tuple[str, ...] = Field((), description="Texts that end an answer.")
+    stop: tuple[Annotated[str, Field(min_length=1)], ...] = Field((), description="Texts that end an answer.")
     skip_special_tokens: bool = Field(True, description="Leave special tokens out of the text.")
-    seed: int = Field(0, description="Seed of the sampling.")
+    seed: int = Field(0, ge=0, lt=2**32, description="Seed of the sampling.")
     ngram_size: int = Field(
         0, ge=0, description="No run of so many tokens comes twice within ngram_window; 0: no guard."
     )
@@ -33,6 +33,12 @@ class Sampling(BaseModel):
     stop_repetition: bool = Field(
         True, description="End an answer whose tail repeats itself over and over (finish_reason repetition)."
     )
+
+    def at_most(self, tokens: int) -> Sampling:
+        """The same for an answer of so many tokens at most; 0: as it is."""
+        if not 0 < tokens < self.max_tokens:
+            return self
+        return self.model_copy(update={"max_tokens": tokens, "min_tokens": min(self.min_tokens, tokens)})
 
 
 class VllmSettings(BaseModel):
@@ -76,6 +82,15 @@ class TransformersSettings(BaseModel):
     offload_folder: str = Field("", description="Folder for layers that fit no memory.")
     attn_implementation: str = Field("", description="sdpa, eager, flash_attention_2; empty: the model's.")
     preprocess_threads: int = Field(2, ge=1, description="Threads that prepare the next batch's images.")
+
+    @field_validator("batch_size", mode="before")
+    @classmethod
+    def _is_auto_or_pages(cls, value: Any) -> Any:
+        """In one sentence, where pydantic would tell of a number and of a word."""
+        digits = str(value).strip()
+        if value != "auto" and (isinstance(value, bool) or not digits.isdecimal() or not int(digits)):
+            raise ValueError("must be auto, or a number of pages from 1 on")
+        return value
 
 
 class OpenAiSettings(BaseModel):
@@ -127,7 +142,6 @@ class EngineConfig(BaseModel):
     )
     gpus: str = Field(
         "",
-        pattern=r"^(\d+(,\d+)*)?$",
         coerce_numbers_to_str=True,
         description="GPUs of a local run, by number: 0,1; empty: all.",
     )
@@ -139,7 +153,9 @@ class EngineConfig(BaseModel):
     )
     trust_remote_code: bool = Field(False, description="Run code that comes with the model.")
     images_per_prompt: int = Field(1, ge=1, description="Images one prompt may hold.")
-    max_tiles: int | None = Field(None, ge=1, description="Tiles an image is cut into, at most (InternVL).")
+    max_tiles: int | None = Field(
+        None, ge=1, le=1024, description="Tiles an image is cut into, at most (InternVL)."
+    )
     processor_args: Mapping[str, JsonValue] = Field(
         default_factory=dict, description="Arguments of the model's image processor."
     )
@@ -159,6 +175,14 @@ class EngineConfig(BaseModel):
         """What rows call the model: a folder by its name, wherever it lies."""
         folder = Path(self.model).expanduser()
         return folder.name if folder.is_dir() else self.model
+
+    @field_validator("gpus")
+    @classmethod
+    def _are_numbers(cls, value: str) -> str:
+        numbers = [part.strip() for part in value.split(",")] if value.strip() else []
+        if not all(number.isdecimal() for number in numbers) or len({*map(int, numbers)}) < len(numbers):
+            raise ValueError("must be numbers of GPUs, each once, like 0,1")
+        return ",".join(numbers)
 
     @model_validator(mode="before")
     @classmethod

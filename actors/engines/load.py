@@ -5,9 +5,12 @@ from __future__ import annotations
 from pydantic import ValidationError
 
 from actors.engines.base import Engine, Footprint
-from actors.engines.config import EngineConfig
+from actors.engines.config import EngineConfig, Sampling
 from actors.engines.scripted import Script, ScriptedEngine
+from actors.generation.transformers_memory import parse_max_memory
 from actors.ocr.languages import needs_tesseract
+from actors.servers.address import server_addresses
+from actors.servers.key import check_name
 from actors.weights.guard import check_model
 from manifests.errors import ConfigError
 
@@ -37,6 +40,11 @@ def check_engine(config: EngineConfig) -> None:
         raise ConfigError(f"engine.kind must be one of {', '.join(KINDS)}; got {config.kind!r}")
     if config.kind == "scripted":
         _script(config)
+    if config.openai.server_urls:  # now, because what is accepted is stored, and these may hold a key
+        server_addresses(config.openai.server_urls)
+    check_name(config.openai.api_key_env)
+    _check_sampling(config.sampling)
+    parse_max_memory(config.transformers.max_memory)
 
 
 def check_taken(config: EngineConfig) -> None:
@@ -48,6 +56,8 @@ def check_taken(config: EngineConfig) -> None:
         given = getattr(config, kind)
         if kind != config.kind and given != type(given)():
             raise ConfigError(f"engine.{kind}: for the {kind} engine, but the engine is {config.kind}")
+    if config.device == "cpu" and config.gpus:
+        raise ConfigError(f"engine.gpus: {config.gpus}, but engine.device=cpu: leave out one of them")
     if config.kind in OCR_KINDS and (config.device == "cuda" or config.tensor_parallel_size > 1):
         raise ConfigError(
             f"{config.kind} reads on the CPU, but the job asks for GPUs (device, tensor_parallel_size): "
@@ -111,6 +121,21 @@ def _load_model(config: EngineConfig) -> Engine:
             f"the {config.kind} engine needs a package that is not installed here ({error.name}): "
             f"pip install -e '.[{config.kind}]' in pagefleet's folder, on every node"
         ) from error
+
+
+def _check_sampling(sampling: Sampling) -> None:
+    """Engines would refuse the first at each page, and of the second nobody would notice."""
+    if sampling.min_tokens > sampling.max_tokens:
+        raise ConfigError(
+            f"engine.sampling.min_tokens: {sampling.min_tokens} are more than "
+            f"engine.sampling.max_tokens allows ({sampling.max_tokens})"
+        )
+    if sampling.ngram_size and sampling.ngram_window <= sampling.ngram_size:
+        raise ConfigError(
+            f"engine.sampling.ngram_window: {sampling.ngram_window} tokens hold no run of "
+            f"engine.sampling.ngram_size ({sampling.ngram_size}) twice: a wider window, or ngram_size=0 for "
+            "no guard"
+        )
 
 
 def _script(config: EngineConfig) -> Script:

@@ -171,8 +171,11 @@ class TransformersEngine:
         if all(job.answer.done() for job in batch.jobs):
             return
         inputs = {name: self._placed(value) for name, value in batch.inputs.items()}
-        limits = [min(sampling.max_tokens, self._longest - length) for length in batch.lengths]
         requests = [job.request for job in batch.jobs]
+        limits = [
+            min(sampling.at_most(request.max_tokens).max_tokens, self._longest - length)
+            for request, length in zip(requests, batch.lengths, strict=True)
+        ]
         choice = TokenChoice(requests, sampling, inputs["attention_mask"], self._allowed)
 
         def ended(place: int, tokens: list[int], reason: str) -> None:

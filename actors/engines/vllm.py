@@ -21,6 +21,7 @@ from actors.generation.vllm_failures import explain, root_cause
 from actors.generation.vllm_prompts import PromptWriter
 from actors.generation.vllm_sampling import ngram_guard, sampling_params
 from actors.generation.vllm_start import create_config, start
+from actors.weights.cards import choose_gpus
 from manifests.errors import ConfigError, EngineDead, EngineError
 
 WAITING = 1.5
@@ -41,8 +42,8 @@ class VllmEngine:
     """
 
     def __init__(self, config: EngineConfig) -> None:
-        if config.gpus:  # of a run without Ray, which chooses otherwise
-            os.environ.setdefault("CUDA_VISIBLE_DEVICES", config.gpus)
+        if config.gpus:
+            choose_gpus(config.gpus)
         _check_device(config)
         os.environ.setdefault("VLLM_LOGGING_STREAM", "ext://sys.stderr")  # stdout belongs to answers
         architectures = _architectures(config)
@@ -97,7 +98,8 @@ class VllmEngine:
     async def _generate(self, prompt: dict[str, Any], request: Request) -> RequestOutput | None:
         """The one output of a request. Cancelled, it is aborted in vLLM too."""
         (rendered,) = await self._llm.renderer.render_cmpl_async([prompt], self._token_params)
-        params = sampling_params(self._sampling, request.temperature, self._guard)
+        sampling = self._sampling.at_most(request.max_tokens)
+        params = sampling_params(sampling, request.temperature, self._guard)
         last: RequestOutput | None = None
         async for output in self._llm.generate(rendered, params, f"page-{next(self._numbers)}"):
             last = output

@@ -13,6 +13,7 @@ import psutil
 import torch
 
 from actors.engines.config import EngineConfig
+from actors.weights.cards import choose_gpus
 from manifests.errors import ConfigError
 
 NO_MEMORY = re.compile(r"out of memory|can't allocate memory|not enough memory|bad_alloc", re.IGNORECASE)
@@ -85,7 +86,7 @@ def pick_device(config: EngineConfig) -> str:
     The GPUs of a local run are chosen here, before torch looks at any; Ray has chosen for its workers.
     """
     if config.gpus and config.device != "cpu" and not torch.cuda.is_initialized():
-        os.environ.setdefault("CUDA_VISIBLE_DEVICES", config.gpus)
+        choose_gpus(config.gpus)
     os.environ.setdefault("PYTORCH_CUDA_ALLOC_CONF", "expandable_segments:True")  # batches vary in size
     if config.device == "cpu":
         return "cpu"

@@ -57,9 +57,13 @@ class InputMaker:
                 "engine.prompt_format: chat: the model brings no chat template: set it to raw, or put a "
                 "chat_template.jinja into the model's folder"
             )
+        try:
+            self._text([IMAGE])
+        except EngineError as error:
+            raise ConfigError(f"engine.prompt_format: chat: {error}: mend it, or set it to raw") from error
 
     def row(self, request: Request) -> Row:
-        """One request by itself. Raises EngineError for images or placeholders that cannot be."""
+        """One request by itself. Raises EngineError for images, placeholders or prompts that cannot be."""
         images = tuple(_picture(image) for image in request.images)
         text = self._text(split_prompt(request.prompt, len(images)))
         if self._image_token and text.count(self._image_token) != len(images):
@@ -104,7 +108,10 @@ class InputMaker:
             elif words := part.strip("\n"):  # templates put their own line breaks around images
                 content.append({"type": "text", "text": words})
         messages = [{"role": "user", "content": content}]
-        return str(self._processor.apply_chat_template(messages, add_generation_prompt=True))
+        try:
+            return str(self._processor.apply_chat_template(messages, add_generation_prompt=True))
+        except Exception as error:  # the template is a program of somebody else's
+            raise EngineError(f"the model's chat template refuses the prompt: {error}") from error
 
 
 def image_arguments(processor: Any, config: EngineConfig) -> dict[str, Any]:

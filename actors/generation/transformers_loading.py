@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,24 +29,26 @@ OUR_SETTINGS = {
     "offload_folder": "engine.transformers.offload_folder",
     "attn_implementation": "engine.transformers.attn_implementation",
 }
-ENGINE_ARGS = (
-    "cache_dir",
-    "code_revision",
-    "experts_implementation",
-    "force_download",
-    "gguf_file",
-    "ignore_mismatched_sizes",
-    "key_mapping",
-    "local_files_only",
-    "offload_buffers",
-    "quantization_config",
-    "subfolder",
-    "use_kernels",
-    "use_safetensors",
-    "variant",
-)
+ENGINE_ARGS: dict[str, type] = {
+    "cache_dir": str,
+    "code_revision": str,
+    "experts_implementation": str,
+    "force_download": bool,
+    "gguf_file": str,
+    "ignore_mismatched_sizes": bool,
+    "key_mapping": dict,
+    "local_files_only": bool,
+    "offload_buffers": bool,
+    "quantization_config": dict,
+    "subfolder": str,
+    "use_kernels": bool,
+    "use_safetensors": bool,
+    "variant": str,
+}
 """What PreTrainedModel.from_pretrained takes beyond our settings (Transformers 5.19), less what is a
-secret, runs code, or is for training."""
+secret, runs code, or is for training. Most of it is not checked there: a wrong kind would be a failure
+deep in the library, or pass for true."""
+KINDS = {str: "a text", bool: "true or false", dict: "a mapping"}
 DEVICE_MAPS = ("auto", "balanced", "balanced_low_0", "sequential")
 REMEDIES = (
     (
@@ -63,7 +66,8 @@ REMEDIES = (
         "the tokenizer or the processor is missing or damaged: pull the model again",
     ),
     (
-        r"no file named|safetensors|HeaderTooLarge|InvalidHeader|deserializ|shard|state_dict|size mismatch",
+        r"no file named|safetensors|HeaderTooLarge|InvalidHeader|deserializ|shard|state_dict|size mismatch"
+        r"|mismatched_sizes",
         "weights are missing or damaged: 'pagefleet models check' names the files; 'git lfs pull' or "
         "'pagefleet models pull' brings them",
     ),
@@ -117,9 +121,10 @@ def load(config: EngineConfig) -> Loaded:
             arguments["device_map"] = placement.device_map
             arguments["max_memory"] = placement.max_memory
             arguments["offload_folder"] = config.transformers.offload_folder or None
-        model = AutoModelForImageTextToText.from_pretrained(
-            name, config=described, dtype=dtype, **{**source, **arguments}
+        model, found = AutoModelForImageTextToText.from_pretrained(
+            name, config=described, dtype=dtype, output_loading_info=True, **{**source, **arguments}
         )
+        _check_whole(found["missing_keys"], config)
     except ConfigError:
         raise
     except Exception as error:  # the library raises nearly everything for what is wrong with a model
@@ -137,7 +142,7 @@ def load(config: EngineConfig) -> Loaded:
 
 
 def _checked_arguments(config: EngineConfig) -> dict[str, Any]:
-    for name in config.engine_args:
+    for name, value in config.engine_args.items():
         if name in OUR_SETTINGS:
             raise ConfigError(f"engine.engine_args.{name}: set {OUR_SETTINGS[name]} instead")
         if name not in ENGINE_ARGS:
@@ -146,6 +151,8 @@ def _checked_arguments(config: EngineConfig) -> dict[str, Any]:
             if near:
                 hint = f"did you mean {OUR_SETTINGS.get(near[0], near[0])}?"
             raise ConfigError(f"engine.engine_args.{name}: transformers takes no such argument; {hint}")
+        if not isinstance(value, ENGINE_ARGS[name]):
+            raise ConfigError(f"engine.engine_args.{name}: must be {KINDS[ENGINE_ARGS[name]]}, got {value!r}")
     return dict(config.engine_args)
 
 
@@ -163,6 +170,12 @@ def _placement(
         if wanted.startswith("cuda") and device == "cpu":
             raise ConfigError(f"engine.transformers.device_map: {wanted}: the model is to run on the CPU")
         return Placement({"": wanted})
+    there = torch.cuda.device_count() if device == "cuda" else 0
+    if absent := [number for number in max_memory if isinstance(number, int) and number >= there]:
+        raise ConfigError(
+            f"engine.transformers.max_memory: cuda:{absent[0]}: the model is to run on "
+            + (f"{there} GPU{'s' if there > 1 else ''}, which count from 0" if there else "the CPU")
+        )
     if max_memory:
         return Placement(wanted, max_memory)
     if device == "cpu":
@@ -190,6 +203,17 @@ def _weight_bytes(config: EngineConfig, described: Any, device: str) -> int:
         empty = AutoModelForImageTextToText.from_config(described, trust_remote_code=config.trust_remote_code)
     values = sum(parameter.numel() for parameter in empty.parameters())
     return int(values * pick_dtype(config, device).itemsize)
+
+
+def _check_whole(missing: Collection[str], config: EngineConfig) -> None:
+    """Raise ConfigError where the library made up weights: it says so in a warning, and reads on."""
+    if missing and not config.engine_args.get("ignore_mismatched_sizes"):
+        names = ", ".join(sorted(missing)[:3]) + (", …" if len(missing) > 3 else "")
+        raise ConfigError(
+            f"model {config.model}: its weights lack {len(missing)} of the model's tensors ({names}), for "
+            "which random numbers would stand: pull all of it again, or choose the form of the checkpoint "
+            "that Transformers knows (engine.engine_args.ignore_mismatched_sizes=true reads nevertheless)"
+        )
 
 
 def _told(error: Exception, config: EngineConfig) -> ConfigError:

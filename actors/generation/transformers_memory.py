@@ -125,9 +125,9 @@ def parse_max_memory(text: str) -> dict[Device, int]:
     """``cuda:0=21GiB,cpu=96GiB`` by device. Raises ConfigError."""
     budget: dict[Device, int] = {}
     for part in filter(None, (part.strip() for part in text.split(","))):
-        found = re.fullmatch(r"(?:(?:cuda:)?(\d+)|(cpu))\s*=\s*([\d.]+)\s*([A-Za-z]+)", part)
+        found = re.fullmatch(r"(?:(?:cuda:)?(\d+)|(cpu))\s*=\s*(\d+(?:\.\d*)?|\.\d+)\s*([A-Za-z]+)", part)
         unit = _unit(found[4]) if found else None
-        if found is None or unit is None or found[3].count(".") > 1:
+        if found is None or unit is None:
             raise ConfigError(
                 f"engine.transformers.max_memory: {part!r} must be like cuda:0=21GiB or cpu=96GiB "
                 f"(units: {', '.join(UNITS)})"

@@ -114,7 +114,7 @@ def _read_config(folder: Path) -> Mapping[str, Any]:
         raise ConfigError(
             f"engine.model: {path}: {error.strerror}: a model folder holds config.json, tokenizer and weights"
         ) from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ConfigError(
             f"engine.model: {path}: not JSON ({error}): 'pagefleet models check {folder}' tells more"
         ) from error

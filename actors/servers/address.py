@@ -34,8 +34,10 @@ def _address(url: str) -> str:
     try:
         parts = urlsplit(url)
         port = parts.port
+        (parts.hostname or "").encode("idna")
     except ValueError as error:
-        raise ConfigError(f"engine.openai.server_urls: not an address, like {EXAMPLE}: {error}") from None
+        why = "" if "@" in url else f": {error}"  # which may quote a password
+        raise ConfigError(f"engine.openai.server_urls: not an address, like {EXAMPLE}{why}") from None
     if parts.username is not None or parts.password is not None:
         raise ConfigError(
             f"engine.openai.server_urls: the address of {parts.hostname} holds a user name or password: "
@@ -44,8 +46,10 @@ def _address(url: str) -> str:
     if parts.scheme not in ("http", "https") or not parts.hostname or port == 0:
         raise ConfigError(f"engine.openai.server_urls: must be like {EXAMPLE}; got {url!r}")
     if parts.query or parts.fragment or any(mark.isspace() for mark in url):
+        shown = url.partition("?")[0]  # what follows is often a key
         raise ConfigError(
-            f"engine.openai.server_urls: only scheme, host, port and path, like {EXAMPLE}; got {url!r}"
+            f"engine.openai.server_urls: only scheme, host, port and path, like {EXAMPLE}; got {shown!r} and "
+            "more: a key is read from the environment variable that engine.openai.api_key_env names"
         )
     path = parts.path.rstrip("/").removesuffix("/chat/completions")
     return f"{parts.scheme}://{parts.netloc.lower()}{path or '/v1'}"

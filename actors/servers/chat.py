@@ -16,10 +16,13 @@ from actors.servers.failures import Fault, ServerFailure, message_in
 
 PART_BYTES = 3 * 2**16
 """A multiple of three, so that base64 of parts is base64 of the whole."""
+OK = 200
+CUT = ("length", "max_tokens")
+LIMITS = {"max_tokens", "max_completion_tokens", "min_tokens"}
+"""Fields that a request's own limit lowers."""
 FINISH_REASONS = {
     "stop": "stop",
-    "length": "length",
-    "max_tokens": "length",
+    **dict.fromkeys(CUT, "length"),
     "repetition": "repetition",  # vLLM's repetition_detection
     "abort": "abort",
 }
@@ -65,6 +68,9 @@ class ChatFormat:
         content = self._content(split_prompt(request.prompt, len(request.jpegs)))
         messages = [{"role": "user", "content": content}]
         fields = {"temperature": request.temperature, **self._fields, "messages": messages}
+        if request.max_tokens:
+            limited = {name: value for name, value in fields.items() if name in LIMITS and type(value) is int}
+            fields |= {name: min(value, request.max_tokens) for name, value in limited.items()}
         return Body(tuple(json.dumps(fields).encode().split(self._mark.encode())), request.jpegs)
 
     def probe(self) -> Body:
@@ -87,11 +93,16 @@ def completion_of(body: bytes) -> Completion:
         choice = answer["choices"][0]
         text, finish = choice["message"]["content"], choice.get("finish_reason")
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
-        raise ServerFailure(Fault.SPOILED, f"its answer is no chat completion: {_excerpt(body)}") from None
+        words = f"its answer is no chat completion: {_excerpt(body)}"
+        raise ServerFailure(Fault.SPOILED, words, status=OK) from None
     if finish == "content_filter":
         raise ServerFailure(Fault.REQUEST, "the server's content filter withheld the answer")
+    if text is None and finish in CUT:  # a model that thinks first did not come to its answer
+        text = ""
+    if isinstance(text, list):
+        text = _joined(text)
     if not isinstance(text, str) or finish == "error":
-        raise ServerFailure(Fault.SPOILED, f"its answer holds no text: {_excerpt(body)}")
+        raise ServerFailure(Fault.SPOILED, f"its answer holds no text: {_excerpt(body)}", status=OK)
     finish_reason = FINISH_REASONS.get(finish, "stop") if isinstance(finish, str) else "stop"
     if finish_reason == "length" and text_repeats(text):
         finish_reason = "repetition"
@@ -102,6 +113,13 @@ def completion_of(body: bytes) -> Completion:
         prompt_tokens=_count(usage, "prompt_tokens"),
         completion_tokens=_count(usage, "completion_tokens"),
     )
+
+
+def _joined(parts: list[Any]) -> str | None:
+    """The text of content in parts; None where there is none."""
+    told = [part.get("text") for part in parts if isinstance(part, dict) and part.get("type") == "text"]
+    texts = [text for text in told if isinstance(text, str)]
+    return "".join(texts) if texts else None
 
 
 def _count(usage: Any, name: str) -> int:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import aiohttp
 
 from actors.engines.base import Completion
-from actors.servers.chat import Body, completion_of
+from actors.servers.chat import OK, Body, completion_of
 from actors.servers.failures import Fault, ServerFailure, failure_of_status
 from actors.servers.key import ApiKey
 from actors.servers.pool import Server, ServerPool, backoff_s
@@ -55,20 +55,24 @@ class ServerClient:
         Raises EngineError when servers that answer others do not answer this, EngineDead when none has
         answered for too long, ConfigError when the first answer is that the key or the model is wrong.
         """
-        first_sent_at, attempts, avoid = time.monotonic(), 0, None
+        first_sent_at, attempts, refusals, avoid = time.monotonic(), 0, 0, None
         while True:
             server = await self._pool.acquire(avoid)
             sent_at = time.monotonic()
             answer = await self._ask_one(server, body, sent_at)
             if isinstance(answer, Completion):
                 return answer
-            self._raise_if_final(server, answer)
             avoid = server
+            refusals += answer.fault is Fault.REQUEST
+            if refusals == 1 and answer.fault is Fault.REQUEST and len(self._pool.servers) > 1:
+                continue  # it may be this server that takes no images, or fewer tokens than the others
+            self._raise_if_final(server, answer)
             if answer.fault is Fault.SPOILED or server.answered_at > sent_at:  # it does answer others
                 attempts += 1
             if attempts >= self._patience.attempts or answer.fault is Fault.TIMEOUT:
                 if server.answered_at > first_sent_at or await self._is_well(server):
                     raise EngineError(f"{server.address}: {answer.words} (attempt {max(attempts, 1)})")
+                self._raise_if_nonsense(server, answer)
                 first_sent_at, attempts = time.monotonic(), 0
             elif answer.fault is Fault.SPOILED:
                 await asyncio.sleep(backoff_s(attempts))
@@ -94,6 +98,14 @@ class ServerClient:
             if failure.status in (401, 403):
                 remedy = f"the server {self._key.refused()}"
             raise ConfigError(f"{server.address}: {failure.words}: {remedy}")
+
+    def _raise_if_nonsense(self, server: Server, failure: ServerFailure) -> None:
+        """A server that is up, and has said nothing of use to anybody yet, will not by waiting."""
+        if failure.status == OK and not self._pool.has_answered:
+            raise ConfigError(
+                f"{server.address}: {failure.words}: is it an OpenAI-compatible server, and the model one "
+                "for chats? Check --server-url and --model"
+            )
 
     async def _is_well(self, server: Server) -> bool:
         """Whether a server that failed at one request answers the smallest one; if not, it is down.
@@ -129,8 +141,8 @@ class ServerClient:
                 timeout=timeout,
                 allow_redirects=False,
             ) as response:
-                answer = await _limited(response.content)
-            if response.status != 200:
+                answer = self._key.struck_from(await _limited(response.content))
+            if response.status != OK:
                 raise failure_of_status(response.status, response.headers, answer)
             return completion_of(answer)
         except ServerFailure as error:

@@ -35,9 +35,12 @@ STATUS_FAULTS = {
     403: Fault.SETUP,
     404: Fault.SETUP,
     405: Fault.SETUP,
+    408: Fault.SPOILED,  # of proxies that saw no answer in time
+    409: Fault.SPOILED,
     413: Fault.REQUEST,
     415: Fault.REQUEST,
     422: Fault.REQUEST,
+    425: Fault.BUSY,
     429: Fault.BUSY,
     502: Fault.DOWN,
     503: Fault.DOWN,
@@ -66,7 +69,10 @@ def failure_of_status(status: int, headers: Mapping[str, str], body: bytes) -> S
     fault = STATUS_FAULTS.get(status, Fault.SPOILED if status >= 500 else Fault.SETUP)
     retry_after_s = retry_after(headers.get("Retry-After", ""), time.time())
     message = message_in(body)
-    return ServerFailure(fault, f"HTTP {status}{': ' if message else ''}{message}", status, retry_after_s)
+    moved = f" to {headers['Location']}" if "Location" in headers else ""
+    later = f" (asks to wait {retry_after_s:,.0f} s)" if retry_after_s else ""
+    words = f"HTTP {status}{moved}{later}{': ' if message else ''}{message}"
+    return ServerFailure(fault, words, status, retry_after_s)
 
 
 def retry_after(value: str, now: float) -> float | None:

@@ -118,8 +118,9 @@ class ServerPool:
             server.rests += 1
             server.rested_at = now
             server.open_at = max(server.open_at, now + backoff_s(server.rests))
-        if failure.retry_after_s is not None:
-            server.open_at = max(server.open_at, now + failure.retry_after_s)
+        if failure.retry_after_s is not None:  # a wish beyond an outage may be a mistake, which would park it
+            rest_s = min(failure.retry_after_s, self._outage_s)
+            server.open_at = max(server.open_at, now + rest_s)
 
     def _hand_out(self) -> None:
         now = time.monotonic()

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
 import ssl
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
@@ -12,11 +14,13 @@ from typing import Any
 import httpx
 
 from actors.servers.address import root_of
-from actors.servers.failures import message_in
+from actors.servers.failures import failure_of_status, message_in
 from actors.servers.key import ApiKey
 from manifests.errors import ConfigError
 
 AT_ONCE = 32
+MOST_BYTES = 16 * 2**20
+"""More than any list of models takes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,27 +44,25 @@ class Served:
 
 
 class StartCheck:
-    """Asks servers what they serve, with connections of its own that do not outlive the block."""
+    """Asks servers what they serve, each question in a connection of its own."""
 
     def __init__(self, key: ApiKey, timeout_s: float) -> None:
         self._key = key
-        self._client = httpx.Client(
-            headers=key.headers, timeout=timeout_s, trust_env=False, verify=_system_certificates()
-        )
+        self._timeout_s = timeout_s
+        self._threads = ThreadPoolExecutor(AT_ONCE)
 
     def __enter__(self) -> StartCheck:
         return self
 
     def __exit__(self, *error: object) -> None:
-        self._client.close()
+        self._threads.shutdown()
 
     def served(self, addresses: Sequence[str], model: str) -> Served:
         """What is served where. Servers that cannot be reached are left for later, if not all are such.
 
         Raises ConfigError when none can be reached, one wants another key, or not all serve the model.
         """
-        with ThreadPoolExecutor(AT_ONCE) as threads:
-            answers = list(threads.map(self._listing, addresses))
+        answers = list(self._threads.map(self._listing, addresses))
         listings = [answer for answer in answers if isinstance(answer, Listing)]
         if not listings:
             words = "\n  ".join(
@@ -87,14 +89,14 @@ class StartCheck:
 
     def token_ids(self, served: Served, tokens: Sequence[str]) -> list[int]:
         """Ids of those tokens that a vLLM server's model has as one; none where it will not tell."""
+        url = f"{root_of(served.address)}/tokenize"
         ids: list[int] = []
         for token in tokens:
             question = {"model": served.model, "prompt": token, "add_special_tokens": False}
             try:
-                found = self._client.post(f"{root_of(served.address)}/tokenize", json=question).json()[
-                    "tokens"
-                ]
-            except (httpx.HTTPError, ValueError, LookupError, TypeError):
+                _, _, answer = self._threads.submit(self._ask, "POST", url, question).result()
+                found = json.loads(answer)["tokens"]
+            except (httpx.HTTPError, OSError, ValueError, LookupError, TypeError, RecursionError):
                 return ids
             if isinstance(found, list) and len(found) == 1 and isinstance(found[0], int):
                 ids += found
@@ -103,19 +105,47 @@ class StartCheck:
     def _listing(self, address: str) -> Listing | str:
         """What a server serves, or why it could not be asked. Raises ConfigError when it wants a key."""
         try:
-            response = self._client.get(f"{address}/models")
-        except httpx.HTTPError as error:
+            status, headers, answer = self._ask("GET", f"{address}/models")
+        except (TimeoutError, httpx.TimeoutException):
+            return f"no answer within {self._timeout_s:g} s"
+        except (httpx.HTTPError, OSError) as error:
             return " ".join(str(error).split()) or type(error).__name__
-        if response.status_code in (401, 403):
-            raise ConfigError(f"{address}: HTTP {response.status_code}: the server {self._key.refused()}")
-        if response.status_code in (404, 405, 501):
+        if status in (401, 403):
+            raise ConfigError(f"{address}: HTTP {status}: the server {self._key.refused()}")
+        if status in (404, 405, 501):
             return Listing(address, None)
-        if response.status_code != 200:
-            return self._key.hidden_in(f"HTTP {response.status_code}: {message_in(response.content)}")
+        if status != 200:
+            return self._key.hidden_in(failure_of_status(status, headers, answer).words)
         try:
-            return _read_listing(address, response.json()["data"])
+            return _read_listing(address, json.loads(answer)["data"])
         except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
-            return f"/models answers what is no list of models: {message_in(response.content)[:200]!r}"
+            words = self._key.hidden_in(message_in(answer))
+            return f"/models answers what is no list of models: {words[:200]!r}"
+
+    def _ask(self, method: str, url: str, question: Any = None) -> tuple[int, Mapping[str, str], bytes]:
+        """Status, headers and body, without the key, of an answer that is complete in time.
+
+        httpx's own limits are between two bytes: a server that sends one now and then would be waited for
+        for ever. Not for a thread in which an event loop runs.
+        """
+
+        async def ask() -> tuple[int, Mapping[str, str], bytes]:
+            client = httpx.AsyncClient(
+                headers=self._key.headers,
+                timeout=self._timeout_s,
+                trust_env=False,
+                verify=_system_certificates(),
+            )
+            body = b""
+            async with asyncio.timeout(self._timeout_s), client:
+                async with client.stream(method, url, json=question) as response:
+                    async for part in response.aiter_bytes():
+                        body += part
+                        if len(body) > MOST_BYTES:
+                            break
+                return response.status_code, response.headers, self._key.struck_from(body)
+
+        return asyncio.run(ask())
 
 
 @cache
@@ -125,7 +155,7 @@ def _system_certificates() -> ssl.SSLContext:
 
 
 def _read_listing(address: str, cards: list[dict[str, Any]]) -> Listing:
-    lengths = [card["max_model_len"] for card in cards if isinstance(card.get("max_model_len"), int)]
+    lengths = [length for card in cards if type(length := card.get("max_model_len")) is int and length > 0]
     return Listing(
         address,
         tuple(str(card["id"]) for card in cards),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import os
 import subprocess
 from dataclasses import dataclass
 
@@ -12,6 +13,7 @@ BF16_CAPABILITY = 8.0
 PROGRAM = "nvidia-smi"
 QUERY = ("index", "name", "memory.total", "memory.free", "compute_cap")
 WITHIN_S = 20.0
+VISIBLE = "CUDA_VISIBLE_DEVICES"
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +61,13 @@ def installed_cards() -> tuple[Card, ...]:
         return tuple(_card(row) for row in csv.reader(answer.stdout.splitlines(), skipinitialspace=True))
     except (OSError, subprocess.SubprocessError, ValueError):
         return ()
+
+
+def choose_gpus(numbers: str) -> None:
+    """Let this process see the GPUs ``0,1`` alone; where Ray gave it some of these already, only those."""
+    seen = os.environ.get(VISIBLE, "").split(",")
+    if not set(seen) <= set(numbers.split(",")):
+        os.environ[VISIBLE] = numbers
 
 
 def _card(row: list[str]) -> Card:

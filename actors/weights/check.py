@@ -88,7 +88,7 @@ def _tokenizer(folder: Path) -> tuple[str, list[Finding]]:
     if not found:
         message = f"no tokenizer in {folder} (tokenizer.json, or tokenizer_config.json with its vocabulary): "
         return "", [Finding(Topic.TOKENIZER, message + PULL)]
-    return found, _placeholder(folder / found, Topic.TOKENIZER)
+    return found, _damage(folder / found, Topic.TOKENIZER)
 
 
 def _template(folder: Path) -> tuple[str, list[Finding]]:
@@ -106,7 +106,7 @@ def _template(folder: Path) -> tuple[str, list[Finding]]:
 
 def _processor_findings(folder: Path, processor: str, config: Mapping[str, Any]) -> list[Finding]:
     if processor:
-        return _placeholder(folder / processor, Topic.PROCESSOR)
+        return _damage(folder / processor, Topic.PROCESSOR)
     if not sees_images(config):
         return []
     message = f"no image processor in {folder} ({' or '.join(PROCESSORS)}): {PULL}"
@@ -135,11 +135,16 @@ def _code_findings(folder: Path, code: tuple[str, ...]) -> list[Finding]:
     return findings
 
 
-def _placeholder(path: Path, topic: Topic) -> list[Finding]:
+def _damage(path: Path, topic: Topic) -> list[Finding]:
+    """Whether a file stands for another one, or is JSON cut short."""
     try:
-        refuse_placeholder(path)
+        if path.suffix == ".json":
+            read_json(path)
+        else:
+            refuse_placeholder(path)
     except ConfigError as error:
-        return [Finding(topic, f"{path.parent}: {error}")]
+        words = str(error)
+        return [Finding(topic, words if str(path.parent) in words else f"{path.parent}: {words}")]
     return []
 
 

@@ -13,6 +13,7 @@ from actors.weights.report import Finding, Topic
 from manifests.errors import ConfigError
 
 INDEX = "model.safetensors.index.json"
+WHOLE = "model.safetensors"
 BIN_INDEX = "pytorch_model.bin.index.json"
 MAX_JSON_BYTES = 64 * 2**20
 MAX_NAMED = 5
@@ -49,6 +50,8 @@ class WeightFiles:
             self._problem(f"{_count(missing, 'shard')} missing in {self._folder} ({_some(missing)}): {PULL}")
         if not mapping and len(there) > 1 and any(SHARD.fullmatch(name) for name in there):
             self._warn(f"{index} is missing: vLLM loads the shards without it, Transformers does not")
+        elif not mapping and index == INDEX and WHOLE not in there:
+            self._warn(f"no {WHOLE} among the weights ({_some(there)}): Transformers looks for no other name")
         faults = [fault for name in self.names if (fault := self._read(name))]
         for fault in faults[:MAX_NAMED]:
             self._problem(f"weights at {self._folder}: {fault}")

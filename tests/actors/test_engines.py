@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import subprocess
 import sys
 
 import numpy as np
 import pytest
+from pydantic import ValidationError
 
 from actors.engines.base import Request
 from actors.engines.config import EngineConfig
 from actors.engines.load import KINDS, check_engine, check_taken, footprint, load_engine
+from actors.weights.cards import choose_gpus
 from manifests.errors import ConfigError, EngineError
 
 
@@ -118,6 +121,7 @@ def test_the_scripted_engine_ends_its_process_with_last_words(args, doc_id, dies
         ({"kind": "auto", "subject": "x"}, "engine.subject: auto takes none"),
         ({"kind": "tesseract", "tensor_parallel_size": 2}, "tesseract reads on the CPU"),
         ({"kind": "rapidocr", "device": "cuda"}, "rapidocr reads on the CPU"),
+        ({"kind": "vllm", "device": "cpu", "gpus": "1"}, "engine.gpus: 1, but engine.device=cpu"),
         ({"kind": "vllm", "transformers": {"batch_size": 4}}, "engine.transformers: for the transformers"),
         ({"kind": "openai", "max_tiles": 4}, "engine.max_tiles: openai takes none"),
         ({"kind": "openai", "device": "cpu"}, "engine.device: openai takes none"),
@@ -127,6 +131,61 @@ def test_the_scripted_engine_ends_its_process_with_last_words(args, doc_id, dies
 def test_a_setting_that_an_engine_would_ignore_is_refused(fields, message):
     with pytest.raises(ConfigError, match=message):
         check_taken(EngineConfig(**fields))
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"sampling": {"min_tokens": 9, "max_tokens": 8}}, r"sampling\.min_tokens: 9 are more than"),
+        ({"sampling": {"ngram_size": 30, "ngram_window": 20}}, r"sampling\.ngram_window: 20 tokens hold no"),
+        ({"transformers": {"max_memory": "cuda:0=.GiB"}}, r"max_memory: 'cuda:0=.GiB' must be like"),
+        ({"openai": {"server_urls": ["http://me:secret@host/v1"]}}, "holds a user name or password"),
+        ({"openai": {"server_urls": ["http://host/v1?key=secret"]}}, "api_key_env names"),
+        ({"openai": {"api_key_env": "sk-secret"}}, "api_key_env: the name of an environment variable"),
+    ],
+)
+def test_settings_that_no_engine_could_use_are_refused_before_anything_is_stored(fields, message):
+    with pytest.raises(ConfigError, match=message) as caught:
+        check_engine(EngineConfig(**fields))
+    assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        *(
+            ({"transformers": {"batch_size": size}}, "must be auto, or a number")
+            for size in (0, -1, "0", 1.5, True)
+        ),
+        *(
+            ({"gpus": gpus}, "must be numbers of GPUs, each once")
+            for gpus in ("a", "0,0", "1,01", "0,,1", "-1")
+        ),
+        ({"sampling": {"stop": [""]}}, "at least 1 character"),
+        ({"sampling": {"seed": -1}}, "greater than or equal to 0"),
+    ],
+)
+def test_odd_values_are_refused_in_one_sentence(fields, message):
+    with pytest.raises(ValidationError, match=message) as caught:
+        EngineConfig(**fields)
+    assert caught.value.error_count() == 1
+
+
+@pytest.mark.parametrize(
+    ("before", "gpus", "after"),
+    [(None, "1,2", "1,2"), ("0,1,2,3", "1", "1"), ("2", "1,2", "2"), ("", "0", "0")],
+)
+def test_the_gpus_asked_for_are_those_seen_and_ray_may_choose_among_them(monkeypatch, before, gpus, after):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", before or "")
+    if before is None:
+        del os.environ["CUDA_VISIBLE_DEVICES"]  # monkeypatch puts back what was there at first
+    choose_gpus(gpus)
+    assert os.environ["CUDA_VISIBLE_DEVICES"] == after
+
+
+def test_numbers_of_gpus_may_be_written_in_many_ways():
+    assert [EngineConfig(gpus=gpus).gpus for gpus in ("", 0, "0, 1 ")] == ["", "0", "0,1"]
+    assert EngineConfig(transformers={"batch_size": "16"}).transformers.batch_size == 16
 
 
 def test_what_models_occupy_follows_their_devices():

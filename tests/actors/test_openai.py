@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 
@@ -82,11 +83,35 @@ def test_vllm_gets_what_only_it_understands() -> None:
         (answer_of("again and " * 300, "length"), "repetition"),
         (answer_of("again and", "repetition"), "repetition"),
         (answer_of("odd", None), "stop"),  # type: ignore[arg-type]
+        (answer_of(None, "length"), "length"),
     ],
 )
 def test_finish_reasons(server: OpenAiServer, body: str, finish_reason: str) -> None:
     server.script = lambda call: Reply(body=body)
     assert read(engine_for(server)).finish_reason == finish_reason
+
+
+def test_an_answer_in_parts_is_the_text_of_them(server: OpenAiServer) -> None:
+    parts = [
+        {"type": "thinking", "thinking": "…"},
+        {"type": "text", "text": "a"},
+        {"type": "text", "text": "b"},
+    ]
+    server.script = lambda call: Reply(body=answer_of(parts))  # type: ignore[arg-type]
+    assert read(engine_for(server)).text == "ab"
+
+
+@pytest.mark.parametrize("field", ["max_tokens", "max_completion_tokens"])
+def test_a_request_may_have_a_lower_limit_of_its_own(server: OpenAiServer, field: str) -> None:
+    engine = engine_for(server, openai={"extra_body": {"max_tokens": None, field: 99, "min_tokens": 50}})
+
+    async def work(engine: OpenAiEngine) -> None:
+        for limit in (0, 16, 1000):
+            await engine.read(replace(page(), max_tokens=limit))
+
+    run(engine, work)
+    told = [(call.body[field], call.body["min_tokens"]) for call in server.calls]
+    assert told == [(99, 50), (16, 16), (99, 50)]
 
 
 def test_every_request_of_many_gets_its_own_answer(two: list[OpenAiServer]) -> None:

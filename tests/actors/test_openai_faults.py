@@ -28,6 +28,7 @@ from tests.actors.openai_server import GOOD, OpenAiServer, Reply, answer_of
 
 __all__ = ["quick_rests", "server", "two"]  # fixtures
 
+KEY = "sk-0123456789-abcdefghij"
 SPOILT = [
     Reply(500, "oops"),
     Reply(body="<html>not JSON</html>"),
@@ -37,6 +38,8 @@ SPOILT = [
     Reply(body=answer_of(None)),
     Reply(headers={"Content-Encoding": "gzip"}, body="not gzip"),
     Reply(cut=True),
+    Reply(408),
+    Reply(409, "try again"),
 ]
 
 
@@ -75,6 +78,13 @@ def test_a_server_that_fails_at_everything_fails_no_page(server: OpenAiServer) -
     expect_each_its_own(run(engine_for(server, openai={"attempts": 2}), lambda engine: read_all(engine, 3)))
 
 
+@pytest.mark.parametrize("body", ["<html>hello</html>", "[" * 100_000, answer_of(None)])
+def test_a_server_that_never_said_anything_of_use_is_not_waited_for(server: OpenAiServer, body: str) -> None:
+    server.script = lambda call: Reply(body=body)
+    with pytest.raises(ConfigError, match=r"is it an OpenAI-compatible server.*Check --server-url"):
+        read(engine_for(server, openai={"attempts": 2}))
+
+
 def test_an_outage_that_lasts_ends_the_engine(server: OpenAiServer) -> None:
     server.script = lambda call: Reply(500, "engine core died")
     engine = engine_for(server, openai={"attempts": 2, "outage_s": 0.3})
@@ -89,6 +99,14 @@ def test_a_refusal_is_the_pages_own_and_final(server: OpenAiServer, status: int)
     with pytest.raises(EngineError, match=f"HTTP {status}: The prompt is too long$"):
         read(engine_for(server), page(prompt="<image>long"))
     assert len(server.calls) == 1
+
+
+def test_what_one_server_refuses_another_may_answer(two: list[OpenAiServer]) -> None:
+    two[0].script = lambda call: Reply(400, "this model takes no images")
+    expect_each_its_own(run(engine_for(*two), lambda engine: read_all(engine, 30)))
+    two[1].script = two[0].script
+    with pytest.raises(EngineError, match="HTTP 400: this model takes no images"):
+        read(engine_for(*two))
 
 
 def test_a_refusal_before_the_page_was_sent_is_understood(server: OpenAiServer) -> None:
@@ -138,10 +156,36 @@ def test_the_key_is_never_shown(server: OpenAiServer, monkeypatch: pytest.Monkey
     assert "sk-secret" not in repr(engine.__dict__)
 
 
+@pytest.mark.parametrize("before", range(150, 215, 5))
+def test_no_part_of_a_long_key_is_shown(
+    server: OpenAiServer, monkeypatch: pytest.MonkeyPatch, before: int
+) -> None:
+    """Words of a server are cut, and the cut may go through the key."""
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    server.script = lambda call: Reply(body="x" * before + KEY)
+    with pytest.raises(ConfigError, match="xxx") as caught:
+        read(engine_for(server, openai={"attempts": 1}))
+    assert KEY[:8] not in str(caught.value)
+
+
+def test_no_row_holds_the_key(server: OpenAiServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    server.script = lambda call: Reply(body=answer_of(f"your key is {KEY}"))
+    assert read(engine_for(server)).text == "your key is ***"
+
+
+def test_a_word_in_place_of_a_key_stays_in_the_text(
+    server: OpenAiServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "EMPTY")
+    server.script = lambda call: Reply(body=answer_of("THIS PAGE IS EMPTY"))
+    assert read(engine_for(server)).text == "THIS PAGE IS EMPTY"
+
+
 def test_a_redirect_is_not_followed(server: OpenAiServer) -> None:
     """It would carry page and key elsewhere."""
     server.script = lambda call: Reply(307, headers={"Location": f"{server.url}/elsewhere"})
-    with pytest.raises(ConfigError, match="HTTP 307"):
+    with pytest.raises(ConfigError, match=r"HTTP 307 to http://127.*/elsewhere"):
         read(engine_for(server))
 
 

@@ -85,3 +85,22 @@ def test_a_server_that_is_not_there_stops_the_job_with_what_to_do(
     assert said.exit_status == 2
     assert f"{gone.url}: " in said.words
     assert "vllm serve MODEL --port 8000" in said.words
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--server-url", "http://me:sk-secret@127.0.0.1:9/v1"],
+        ["--server-url", "http://127.0.0.1:9/v1?api_key=sk-secret"],
+        ["--server-url", "http://127.0.0.1:9/v1", "--set", "engine.openai.api_key_env=sk-secret"],
+    ],
+)
+def test_a_key_where_none_belongs_is_neither_stored_nor_shown(
+    pagefleet: Commands, tmp_path: Path, words: list[str]
+) -> None:
+    docs, out = make_corpus(tmp_path / "docs", 1, 1), tmp_path / "out"
+    said = pagefleet.run("ocr", docs, "-o", out, "--single-process", *words)
+    assert said.exit_status == 2
+    assert "environment variable" in said.words
+    assert "sk-secret" not in said.words
+    assert not out.exists()

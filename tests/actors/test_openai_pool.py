@@ -102,6 +102,23 @@ def test_a_busy_server_gets_fewer_but_not_one_by_one() -> None:
     run(work, servers=1)
 
 
+def test_a_server_that_asks_for_a_day_is_asked_again_when_an_outage_would_be_over() -> None:
+    async def work() -> None:
+        servers = ServerPool(["a", "b"], 8, outage_s=0.05)
+        for _ in range(2):
+            server = await servers.acquire()
+            if server.address == "a":
+                busy = ServerFailure(Fault.BUSY, "HTTP 429", 429, retry_after_s=86_400.0)
+                servers.failed(server, busy, time.monotonic())
+            else:
+                servers.answered(server, time.monotonic())
+        held = [await servers.acquire() for _ in range(8)]
+        assert {server.address for server in held} == {"b"}
+        assert (await servers.acquire()).address == "a"
+
+    asyncio.run(asyncio.wait_for(work(), 20))
+
+
 def test_a_place_given_to_somebody_who_left_is_given_to_the_next() -> None:
     async def work(pool: ServerPool) -> None:
         (server,) = pool.servers

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import socket
+import threading
+from contextlib import suppress
+
 import pytest
 
 from actors.servers.address import root_of, server_addresses
+from actors.servers.start import MOST_BYTES
 from manifests.errors import ConfigError
 from tests.actors.openai_engine import engine_for, quick_rests, read, server, two
 from tests.actors.openai_server import OpenAiServer, Reply
@@ -40,13 +45,14 @@ def test_an_address_may_be_written_in_many_ways(url: str, address: str) -> None:
         "http://me:secret@host/v1",
         "http://secret@host/v1",
         "http://[::1/v1",
+        "http://a..b/v1",
         "",
     ],
 )
 def test_what_is_no_address_is_refused(url: str) -> None:
     with pytest.raises(ConfigError, match=r"engine\.openai\.server_urls") as caught:
         server_addresses([url])
-    assert "secret@" not in str(caught.value)
+    assert "secret" not in str(caught.value)
 
 
 def test_no_address_at_all_says_how_to_start_a_server() -> None:
@@ -103,6 +109,54 @@ def test_a_list_of_models_that_is_none(server: OpenAiServer, body: str) -> None:
     server.models = Reply(body=body)
     with pytest.raises(ConfigError, match="/models answers what is no list of models"):
         engine_for(server)
+
+
+def test_what_answers_a_byte_now_and_then_is_given_up_in_time() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        ended = threading.Event()
+
+        def drip() -> None:
+            connection, _ = listening.accept()
+            with connection, suppress(OSError):
+                connection.sendall(b"HTTP/1.1 200 OK\r\n")
+                while not ended.wait(0.02):
+                    connection.sendall(b"X: y\r\n")
+
+        thread = threading.Thread(target=drip)
+        thread.start()
+        url = f"http://127.0.0.1:{listening.getsockname()[1]}/v1"
+        with pytest.raises(ConfigError, match=r"no answer within 0\.2 s"):
+            engine_for(url, openai={"connect_timeout_s": 0.2})
+        ended.set()
+        thread.join()
+
+
+def test_a_list_that_never_ends_is_not_read_to_its_end(server: OpenAiServer) -> None:
+    server.models = Reply(body="[" + "1," * (MOST_BYTES // 2))
+    with pytest.raises(ConfigError, match="no list of models"):
+        engine_for(server)
+
+
+def test_a_server_that_moved_says_where_to(server: OpenAiServer) -> None:
+    server.models = Reply(301, headers={"Location": "https://elsewhere/v1/models"})
+    with pytest.raises(ConfigError, match="HTTP 301 to https://elsewhere/v1/models"):
+        engine_for(server)
+
+
+def test_the_list_of_models_does_not_show_the_key(
+    server: OpenAiServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-0123456789-abcdefghij")
+    server.models = Reply(body="you sent sk-0123456789-abcdefghij")
+    with pytest.raises(ConfigError, match=r"you sent \*\*\*"):
+        engine_for(server)
+
+
+def test_a_length_that_is_none_is_no_limit() -> None:
+    with OpenAiServer() as server:
+        server.models = Reply(body='{"data": [{"id": "reader", "max_model_len": -1}]}')
+        read(engine_for(server, sampling={"max_tokens": 99}))
+        assert server.calls[0].body["max_tokens"] == 99
 
 
 def test_a_server_of_several_that_is_not_there_yet_is_left_for_later(two: list[OpenAiServer]) -> None:

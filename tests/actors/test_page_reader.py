@@ -381,6 +381,20 @@ def test_a_warm_up_page_that_cannot_be_read_is_an_error_of_the_engine():
     assert bench.rows == []
 
 
+def test_a_warm_up_page_is_cut_after_a_few_tokens_and_asked_for_whole_where_that_is_refused():
+    async def refusing(request: Request) -> Completion:
+        if request.max_tokens:
+            raise EngineError("too few tokens")
+        return Completion("a b")
+
+    bench = Bench(FakeEngine(refusing))
+    asyncio.run(bench.reader.warm_up())
+    assert [request.max_tokens for request in bench.engine.asked] == [16, 0]
+    bench = Bench(FakeEngine())
+    asyncio.run(bench.reader.warm_up())
+    assert [request.max_tokens for request in bench.engine.asked] == [16]
+
+
 def test_rendered_pages_are_kept_beside_the_markdown_when_asked_for(tmp_path):
     bench = Bench(image_store=LocalStore(tmp_path))
     bench.read(chunk(page(2)))

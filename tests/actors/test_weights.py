@@ -173,6 +173,14 @@ def no_processor(folder: Path) -> None:
     (folder / "preprocessor_config.json").unlink()
 
 
+def tokenizer_cut_short(folder: Path) -> None:
+    (folder / "tokenizer.json").write_text('{"version": "1.0", "model": {')
+
+
+def processor_of_nonsense(folder: Path) -> None:
+    (folder / "preprocessor_config.json").write_bytes(b"\xff{{")
+
+
 @pytest.mark.parametrize(
     ("damage", "told"),
     [
@@ -193,6 +201,8 @@ def no_processor(folder: Path) -> None:
         (pointer_config, "config.json is a "),
         (no_tokenizer, "no tokenizer in"),
         (no_processor, "no image processor in"),
+        (tokenizer_cut_short, "tokenizer.json is no valid JSON"),
+        (processor_of_nonsense, "preprocessor_config.json is no valid JSON"),
     ],
 )
 def test_what_is_wrong_with_a_folder_is_named_with_its_remedy(
@@ -224,6 +234,13 @@ def test_missing_shards_are_named_with_or_without_an_index(tmp_path: Path) -> No
     (problem,) = problems(folder)
     assert shard_name(2, 4) in problem
     assert "Transformers does not" in warnings(folder)
+
+
+def test_weights_by_a_name_that_transformers_does_not_look_for_are_warned_of(tmp_path: Path) -> None:
+    folder = model_folder(tmp_path)
+    (folder / "model.safetensors").rename(folder / "weights.safetensors")
+    assert problems(folder) == []
+    assert "no model.safetensors among the weights (weights.safetensors)" in warnings(folder)
 
 
 def test_a_tensor_that_no_shard_holds_is_named(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import random
 import shutil
 import threading
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -184,6 +185,14 @@ def test_a_prompt_longer_than_the_model_fails_alone(engines):
 def test_an_answer_is_cut_where_its_tokens_end(engines):
     completion = ask(engines(sampling={"max_tokens": 2}), [page("1234")])[0]
     assert (completion.text, completion.finish_reason, completion.completion_tokens) == ("12", "length", 2)
+
+
+def test_a_request_may_have_a_lower_limit_of_its_own(engines):
+    short = replace(page("1234"), max_tokens=2)
+    for engine in (engines(), engines(sampling={"min_tokens": 12})):
+        cut, whole = ask(engine, [short, page("5678")])
+        assert (cut.text, cut.finish_reason, cut.completion_tokens) == ("12", "length", 2)
+        assert whole.text.startswith("5678")
 
 
 def test_an_answer_is_cut_where_the_model_ends(engines):
@@ -374,9 +383,12 @@ def test_layers_may_be_offloaded_to_a_folder(tmp_path):
     [
         ({"engine_args": {"use_safetensor": True}}, "did you mean use_safetensors"),
         ({"engine_args": {"torch_dtype": "float16"}}, "set engine.dtype instead"),
+        ({"engine_args": {"use_safetensors": "banana"}}, "must be true or false, got 'banana'"),
+        ({"engine_args": {"quantization_config": 5}}, "must be a mapping, got 5"),
         ({"processor_args": {"max_patch": 3}}, "did you mean max_patches"),
         ({"transformers": {"device_map": "everywhere"}}, "device_map must be one of auto"),
         ({"transformers": {"max_memory": "gpu0=3"}}, "must be like cuda:0=21GiB"),
+        ({"transformers": {"max_memory": "cuda:0=21GiB"}}, "cuda:0: the model is to run on the CPU"),
         ({"transformers": {"attn_implementation": "flash_attention_2"}}, "attn_implementation"),
         ({"device": "cuda"}, "sees no GPU here"),
         ({"model": "/nowhere/at/all"}, "check engine.model"),
@@ -406,6 +418,16 @@ def remove_template(folder: Path) -> None:
     (folder / "chat_template.jinja").unlink()
 
 
+def damage_template(folder: Path) -> None:
+    (folder / "chat_template.jinja").write_text("{% for x in %}")
+
+
+def rename_a_tensor(folder: Path) -> None:
+    """As in a checkpoint of another form: the header is of the same length."""
+    file = folder / "model.safetensors"
+    file.write_bytes(file.read_bytes().replace(b"layers.0.mlp.gate_proj", b"layers.0.mlp.gate_prox", 1))
+
+
 def rename_architecture(folder: Path) -> None:
     file = folder / "config.json"
     file.write_text(file.read_text().replace('"internvl"', '"of_tomorrow"'))
@@ -418,6 +440,8 @@ def rename_architecture(folder: Path) -> None:
         (remove_weights, "weights are missing or damaged"),
         (remove_tokenizer, "tokenizer"),
         (remove_template, "brings no chat template"),
+        (damage_template, "chat template refuses the prompt: Expected an expression"),
+        (rename_a_tensor, r"weights lack 1 of the model's tensors \(.*layers.0.mlp.gate_proj.weight\)"),
         (rename_architecture, "no such model that sees images"),
     ],
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -114,6 +115,9 @@ def test_an_answer_is_cut_at_its_length_and_ended_when_it_repeats_itself(
     monkeypatch.setattr(engine, "_sampling", Sampling(max_tokens=2))
     cut: Completion = runner.run(engine.read(ask("1234")))
     assert (cut.finish_reason, cut.completion_tokens) == ("length", 2)
+    monkeypatch.setattr(engine, "_sampling", Sampling(max_tokens=900, min_tokens=900))
+    of_its_own: Completion = runner.run(engine.read(replace(ask("1234"), max_tokens=2)))
+    assert (of_its_own.finish_reason, of_its_own.completion_tokens) == ("length", 2)
     monkeypatch.setattr(engine, "_sampling", Sampling(max_tokens=900))
     monkeypatch.setattr(vllm, "sampling_params", one_token_alone)
     looping: Completion = runner.run(engine.read(ask("1234")))
@@ -163,7 +167,7 @@ def test_a_dead_engine_core_is_told_at_once_and_from_then_on(engine: Any, runner
         pages = [asyncio.ensure_future(engine.read(ask("1234"))) for _ in range(4)]
         while not engine._llm.get_num_unfinished_requests():
             await asyncio.sleep(0)
-        for process in psutil.Process().children(recursive=True):
+        for process in psutil.Process().children():  # not those of the server that other tests use
             if "EngineCore" in process.name():
                 process.kill()
         return await asyncio.gather(*pages, return_exceptions=True)

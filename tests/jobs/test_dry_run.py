@@ -191,9 +191,12 @@ def test_a_gpu_that_is_in_use_or_missing_is_told(
     assert "GPU 0 has 19.5 GiB free" in said.words
     assert "engine.vllm.gpu_memory_utilization=0.24" in said.words
     assert dry_run(*model, "--gpus", "1").exit_status == 0
+    assert "engine.gpus: no GPU 2, 7 here; there are 0, 1" in dry_run(*model, "--gpus", "1,7,2").words
     assert "2 here, 4 in a group" in dry_run(*model, "--tp", "4").words
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1")
     assert dry_run(*model).exit_status == 0
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "-1")
+    assert "no NVIDIA GPU answers" in dry_run(*model).words, "as CUDA reads it, that is none"
     gpus([])
     assert "no NVIDIA GPU answers" in dry_run(*model).words
 

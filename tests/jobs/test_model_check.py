@@ -51,6 +51,19 @@ def test_a_whole_model_is_usable_and_what_fits_is_shown(pagefleet: Commands, tmp
     assert "usable" in said.words.splitlines()[-1]
 
 
+def test_a_presets_name_means_the_preset_whatever_folders_there_are(
+    pagefleet: Commands, tmp_path: Path, hub_cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As with ``--model``: what is checked is what would be read with."""
+    model_folder(tmp_path / "qwen3-vl")
+    monkeypatch.chdir(tmp_path)
+    said = pagefleet.run("models", "check", "qwen3-vl")
+    assert said.exit_status == 2
+    assert "Qwen/Qwen3-VL-8B-Instruct" in said.words
+    assert "the folder of that name here is ./qwen3-vl" in said.words
+    assert pagefleet.run("models", "check", "./qwen3-vl").exit_status == 0
+
+
 def test_one_card_is_asked_about_by_its_memory(pagefleet: Commands, tmp_path: Path) -> None:
     folder = model_folder(tmp_path / "model")
     write_safetensors(folder / "model.safetensors", {"lm_head.weight": (300, 128)})

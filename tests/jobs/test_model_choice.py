@@ -224,7 +224,11 @@ def test_the_fingerprint_covers_what_changes_an_answer(setting, counts):
 
 def test_batches_and_servers_do_not_count_in_the_fingerprint():
     for sets in (
-        ("engine.kind=transformers", "engine.transformers.batch_size=4", "engine.transformers.max_memory=x"),
+        (
+            "engine.kind=transformers",
+            "engine.transformers.batch_size=4",
+            "engine.transformers.max_memory=cpu=9GiB",
+        ),
         ("engine.kind=openai", SERVER, "engine.openai.max_concurrency=3"),
     ):
         plain, changed = load("engine.model=qwen3-vl", sets[0]), load("engine.model=qwen3-vl", *sets)

@@ -218,6 +218,7 @@ def test_a_full_disk_is_told_before_anything_is_fetched(hub, tmp_path, monkeypat
         ((GENERIC,), "must be a preset"),
         (("deepseek-ocr", "--engine", "transformers"), "choose --engine vllm"),
         ((".",), "nothing to pull"),
+        (("./nowhere",), "./nowhere is a folder's name"),
     ],
 )
 def test_what_is_no_hub_model_is_told(words, told, tmp_path, monkeypatch):
