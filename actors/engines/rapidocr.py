@@ -20,12 +20,12 @@ import rapidocr
 from actors.engines.base import Completion, EngineInfo, Image, Request
 from actors.layout.lines import TextLine
 from actors.ocr.merged import cut_at_gutters
-from actors.ocr.overlooked import overlooked
+from actors.ocr.overlooked import is_stroke, mostly_unread, overlooked
 from actors.ocr.reading import completion_of
 from actors.ocr.rules import find_rules
 from actors.ocr.scripts import judge_scripts
 from actors.ocr.sizes import with_sizes
-from actors.ocr.upright import Quad, Upright, lies_on_its_side, sides, skew_of, straighten
+from actors.ocr.upright import Quad, Upright, lies_on_its_side, quad_of, sides, skew_of, straighten
 from actors.render.raster import turn
 from manifests.errors import EngineError
 
@@ -43,11 +43,15 @@ DETECTION_SIDES = (1_280, 2_560)
 """Lines are found on a page of at most so many pixels a side, and read from the page's own. That halves
 the time of detection; on pages of 9-point type at 150 dpi it finds the same lines."""
 SMALL_LINE = 14.0
-"""Lines no higher than this on the smaller page are looked for again on the larger one."""
+"""Lines no higher than this on the smaller page are looked for again on the larger one, and so are pages
+with few lines and most of their ink outside: of dense text askew, the detector may see nothing there."""
+FEW_LINES = 10
 PROBES = 6
 SURE = 0.9
 """Mean confidence of the probes from which on a page is upright without trying the other way."""
 CLEARLY = 0.05
+PRINTED = 0.6
+"""Contrast of a probe, at least, in that of the page's clearest line: what shines through has less."""
 FAINT = 70
 """Grey levels from paper to ink under which a line may shine through from the other side."""
 CERTAIN = 0.97
@@ -91,6 +95,7 @@ class RapidOcrEngine:
 
     def _read(self, image: Image) -> Completion:
         page, quads, known = self._upright(image)
+        detected = len(quads)
         quads = [*quads, *overlooked(page.image, quads)]
         crops = [_crop(page.image, quad) for quad in quads]
         unknown = [place for place in range(len(quads)) if place not in known]
@@ -100,12 +105,16 @@ class RapidOcrEngine:
             TextLine(text, _hull(quads[place]), score)
             for place in printed
             for text, score in [known[place]]
-            if text.strip() and score >= MIN_SCORE
+            if text.strip()
+            and score >= MIN_SCORE
+            and (place < detected or score >= CERTAIN or not is_stroke(quads[place]))
         ]
         if not printed:
             return Completion("")
         shapes = [crops[place].shape[1] / crops[place].shape[0] for place in printed]  # as they were read
         verdict = judge_scripts([known[place] for place in printed], shapes)
+        if verdict.covered and not any(map(str.isalnum, "".join(line.text for line in lines))):
+            return Completion("")  # punch holes and dirt: a page of nothing but bullets has no text
         completion = completion_of(page, with_sizes(lines, BOX_MARGIN), find_rules(page.image))
         return completion if verdict.covered else replace(completion, uncovered_script=verdict.script)
 
@@ -132,15 +141,23 @@ class RapidOcrEngine:
             image, rotation = turn(image, 90), 90
             quads = self._detected(image)
         page, quads = self._straightened(image, rotation, quads)
-        probes = _probes(quads)
-        readings = self._recognised([_crop(page.image, quads[place]) for place in probes])
-        if probes and _mean_score(readings) < SURE:
-            flipped = self._recognised([turn(_crop(page.image, quads[place]), 180) for place in probes])
-            if _mean_score(flipped) > _mean_score(readings) + CLEARLY:
-                image, rotation = turn(image, 180), rotation + 180
-                page, quads = self._straightened(image, rotation, self._detected(image))
-                return page, quads, {}
+        probes = _probes(page.image, quads)
+        crops = [_crop(page.image, quads[place]) for place in probes]
+        readings = self._recognised(crops)
+        if probes and _mean_score(readings) < SURE and self._stands_on_its_head(crops, readings):
+            image, rotation = turn(image, 180), rotation + 180
+            page, quads = self._straightened(image, rotation, self._detected(image))
+            return page, quads, {}
         return page, quads, dict(zip(probes, readings, strict=True))
+
+    def _stands_on_its_head(self, crops: Sequence[Image], readings: Sequence[Reading]) -> bool:
+        """Whether lines read better the other way up; better yet in a mirror, and they shine through."""
+        flipped = _mean_score(self._recognised([turn(crop, 180) for crop in crops]))
+        if flipped <= _mean_score(readings) + CLEARLY:
+            return False
+        mirrored = (np.ascontiguousarray(crop[:, ::-1]) for crop in crops)
+        upended = (np.ascontiguousarray(crop[::-1]) for crop in crops)
+        return all(flipped > _mean_score(self._recognised(list(other))) for other in (mirrored, upended))
 
     def _straightened(self, image: Image, rotation: int, quads: list[Quad]) -> tuple[Upright, list[Quad]]:
         page = straighten(image, rotation, skew_of(quads))
@@ -151,8 +168,12 @@ class RapidOcrEngine:
         quads: list[Quad] = []
         for side in DETECTION_SIDES:
             scale = min(1.0, side / max(image.shape[:2]))
-            quads = self._detected_at(image, scale)
-            if scale == 1 or not quads or scale * median(sides(quad)[1] for quad in quads) >= SMALL_LINE:
+            found = self._detected_at(image, scale)
+            if len(found) >= len(quads):
+                quads = found
+            small = quads and scale * median(min(sides(quad)) for quad in quads) < SMALL_LINE
+            few = len(quads) < FEW_LINES and mostly_unread(image, quads)
+            if scale == 1 or not (small or few):
                 break
         return quads
 
@@ -160,7 +181,7 @@ class RapidOcrEngine:
         if scale < 1:
             image = np.asarray(cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA))
         found = self._ocr(np.ascontiguousarray(image[:, :, ::-1]), use_det=True, use_rec=False)
-        return [] if found.boxes is None else [np.asarray(box, np.float32) / scale for box in found.boxes]
+        return [] if found.boxes is None else [quad_of(box) / scale for box in found.boxes]
 
     def _recognised(self, crops: Sequence[Image]) -> list[Reading]:
         if not crops:
@@ -170,16 +191,25 @@ class RapidOcrEngine:
         return list(zip(texts, map(float, result.scores), strict=True))
 
 
-def _probes(quads: Sequence[Quad]) -> list[int]:
-    """Indexes of the lines that tell best whether the page stands on its head: long, not the longest."""
+def _probes(image: Image, quads: Sequence[Quad]) -> list[int]:
+    """Indexes of the lines that tell best whether the page stands on its head: long, not the longest, and
+    printed on this side."""
+    contrasts = [_contrast(_pixels(image, quad)) for quad in quads]
     ratios = [
         (width / max(height, 1.0), place)
         for place, quad in enumerate(quads)
         for width, height in [sides(quad)]
+        if contrasts[place] >= PRINTED * max(contrasts)
     ]
     good = sorted((ratio, place) for ratio, place in ratios if ratio >= 3.0)
     middle = len(good) // 2
     return [place for _, place in good[max(0, middle - PROBES // 2) :][:PROBES]]
+
+
+def _pixels(image: Image, quad: Quad) -> Image:
+    """The pixels around a line, neither levelled nor turned."""
+    x1, y1, x2, y2 = (max(0, round(value)) for value in _hull(quad))
+    return image[y1 : max(y2, y1 + 1), x1 : max(x2, x1 + 1)]
 
 
 def _contrast(crop: Image) -> float:

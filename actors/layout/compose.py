@@ -9,8 +9,8 @@ from dataclasses import replace
 from actors.layout.geometry import line_height
 from actors.layout.grids import take_grids
 from actors.layout.gutters import in_reading_order
-from actors.layout.lines import Box, ComposedPage, Rules, TextLine
-from actors.layout.paragraphs import Block, blocks_of, body_size
+from actors.layout.lines import Box, ComposedPage, Rules, TextLine, body_size
+from actors.layout.paragraphs import Block, blocks_of
 from actors.layout.tables import Table
 from manifests.rows import Region
 

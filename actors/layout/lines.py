@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from manifests.rows import Region
@@ -49,3 +50,14 @@ class ComposedPage:
 
     text: str
     regions: tuple[Region, ...]
+
+
+def body_size(lines: Sequence[TextLine]) -> float:
+    """The size most of the page's characters have."""
+    sizes = sorted((line.font_size, len(line.text)) for line in lines)
+    half = sum(count for _, count in sizes) / 2
+    for size, count in sizes:
+        half -= count
+        if half <= 0:
+            return size
+    return 1.0

@@ -22,6 +22,7 @@ STRETCHED = 0.8
 """Width of a row per character, in its box's height; running text takes 0.3 to 0.5."""
 VERSE_SHARE, CAPITAL_SHARE = 0.5, 0.7
 MIN_VERSE_ROWS = 4
+MIN_ADDRESS_ROWS, MAX_ADDRESS_ROWS, ADDRESS_CHARACTERS = 3, 8, 30
 
 _MARKER = re.compile(r"(?:[•·‣▪●○◦■□–*-]\s+|[•●▪■]|\(?(?:\d{1,2}|[a-zA-Z]|[ivx]{1,4})[.)]\s+)(?=\S)")
 _BULLET = re.compile(r"[•·‣▪●○◦■□–*-]\s*")
@@ -84,11 +85,23 @@ class Column:
 
 def _is_verse(rows: Sequence[Row], column: Column) -> bool:
     """Whether lines end where their author ended them, as in poems, addresses and short entries."""
-    if len(rows) < MIN_VERSE_ROWS or any(_MARKER.match(row.text) for row in rows):
+    if any(_MARKER.match(row.text) for row in rows):
+        return False
+    if _is_address(rows):
+        return True
+    if len(rows) < MIN_VERSE_ROWS:
         return False
     ended = sum(_ended(above, row, column) for above, row in pairwise(rows))
     capitals = sum(not row.text[:1].islower() for row in rows)
     return ended >= VERSE_SHARE * (len(rows) - 1) and capitals >= CAPITAL_SHARE * len(rows)
+
+
+def _is_address(rows: Sequence[Row]) -> bool:
+    """Whether a run is a few short lines that each begin anew; their lengths may be alike by chance."""
+    return MIN_ADDRESS_ROWS <= len(rows) <= MAX_ADDRESS_ROWS and all(
+        len(row.text) <= ADDRESS_CHARACTERS and (row.text[0].isupper() or row.text[0].isdigit())
+        for row in rows
+    )
 
 
 def blocks_of(lines: Sequence[TextLine], body: float) -> list[Block]:
@@ -104,17 +117,6 @@ def blocks_of(lines: Sequence[TextLine], body: float) -> list[Block]:
         else:
             groups[-1].append(row)
     return _joined_verse([_block(group, body) for group in groups], groups, column, body)
-
-
-def body_size(lines: Sequence[TextLine]) -> float:
-    """The size most of the page's characters have."""
-    sizes = sorted((line.font_size, len(line.text)) for line in lines)
-    half = sum(count for _, count in sizes) / 2
-    for size, count in sizes:
-        half -= count
-        if half <= 0:
-            return size
-    return 1.0
 
 
 def join_lines(texts: Sequence[str]) -> str:

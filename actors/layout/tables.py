@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -22,6 +23,10 @@ SHORT_CELL = 12
 """No column of text is so narrow."""
 ALIGNED_EM = 0.3
 WHOLE_ROWS = 0.6
+CLOSE = 0.85
+"""Distance of lines within a row against that of two rows."""
+MIN_ENTRIES = 5
+_MARK = re.compile(r"[•·‣▪●○◦■□–*-]|\(?(?:\d{1,2}|[a-zA-Z]|[ivxIVX]{1,4})[.)]")
 Split = tuple[list[TextLine], "Table", list[TextLine]]
 
 
@@ -52,12 +57,50 @@ def find_table(lines: Sequence[TextLine], em: float) -> Split | None:
     columns = _columns([rows[place] for place in whole], em)
     if len(columns) < 2:
         return None
-    cells = _with_continuations([_cells(row, columns) for row in core])
+    rows_of_cells = [_cells(row, columns) for row in core]
+    if _is_list(rows_of_cells) or _runs_on(rows_of_cells):
+        return None
     if not reads_like_a_table([rows[place] for place in whole], columns):
         return None
+    begin = _fields_begin(rows_of_cells)
+    edge = (columns[begin - 1][1] + columns[begin][0]) / 2 if begin else float("-inf")
+    if any(line.box[0] < edge < line.box[2] for row in core for line in row):
+        begin, edge = 0, float("-inf")
     before = [line for row in rows[:first] for line in row]
+    before += [line for row in core for line in row if line.box[2] <= edge]
+    inside = [line for row in core for line in row if line.box[2] > edge]
     after = [line for row in rows[last + 1 :] for line in row]
-    return before, Table(hull(line for row in core for line in row), cells), after
+    cells = _with_continuations([row[begin:] for row in rows_of_cells], _close_rows(core, rows_of_cells))
+    return before, Table(hull(inside), cells), after
+
+
+def _fields_begin(rows: Sequence[tuple[str, ...]]) -> int:
+    """The first column of names that end in a colon, where an address stands to the left of them."""
+    for place, column in enumerate(zip(*rows, strict=True)):
+        cells = [cell for cell in column if cell]
+        named = sum(cell.endswith((":", "：")) for cell in cells)
+        if named:
+            whole = named == len(cells) >= MIN_ROWS and place < len(rows[0]) - 1
+            return place if whole else 0
+    return 0
+
+
+def _is_list(rows: Sequence[tuple[str, ...]]) -> bool:
+    """Whether the first of every two columns holds nothing but bullets and numbers of items."""
+    marks = [cell for row in rows for cell in row[::2] if cell]
+    return len(rows[0]) % 2 == 0 and all(_MARK.fullmatch(mark) for mark in marks)
+
+
+def _runs_on(rows: Sequence[tuple[str, ...]]) -> bool:
+    """Whether entries are in alphabetical order down one column and on in the next, as in an index."""
+    columns: list[list[str]] = [
+        [cell.casefold() for cell in column if cell] for column in zip(*rows, strict=True)
+    ]
+    entries = [cell for column in columns for cell in column]
+    if min(map(len, columns)) < MIN_ENTRIES or not all(cell[0].isalpha() for cell in entries):
+        return False
+    rising = sum(a[0] <= b[0] for a, b in pairwise(entries))
+    return rising >= 0.9 * (len(entries) - 1)
 
 
 def _gaps(row: Sequence[TextLine], em: float) -> bool:
@@ -101,15 +144,27 @@ def _cells(row: Sequence[TextLine], columns: Sequence[tuple[float, float]]) -> t
     return tuple(" ".join(texts) for texts in cells)
 
 
-def _with_continuations(rows: Sequence[tuple[str, ...]]) -> tuple[tuple[str, ...], ...]:
-    """A row of one cell that is not the first goes on with the cell above it."""
+def _close_rows(core: Sequence[Sequence[TextLine]], rows: Sequence[tuple[str, ...]]) -> set[int]:
+    """Places of rows without a first cell that are nearer to the row above than rows with one ever are."""
+    steps = [middle(row[0]) - middle(above[0]) for above, row in pairwise(core)]
+    whole = [step for step, row in zip(steps, rows[1:], strict=True) if row[0]]
+    least = min(whole, default=0.0)
+    return {
+        place
+        for place, (step, row) in enumerate(zip(steps, rows[1:], strict=True), 1)
+        if not row[0] and step < CLOSE * least
+    }
+
+
+def _with_continuations(rows: Sequence[tuple[str, ...]], close: set[int]) -> tuple[tuple[str, ...], ...]:
+    """Rows that go on with the cells above them, joined to these: ``close`` ones, and those of one cell
+    that is not the first."""
     joined: list[tuple[str, ...]] = []
-    for row in rows:
-        filled = [place for place, cell in enumerate(row) if cell]
-        if joined and len(row) > 2 and len(filled) == 1 and filled[0] > 0 and joined[-1][filled[0]]:
-            above = list(joined[-1])
-            above[filled[0]] += " " + row[filled[0]]
-            joined[-1] = tuple(above)
+    for place, row in enumerate(rows):
+        filled = [column for column, cell in enumerate(row) if cell]
+        alone = len(row) > 2 and len(filled) == 1
+        if joined and (alone or place in close) and all(c > 0 and joined[-1][c] for c in filled):
+            joined[-1] = tuple(" ".join(filter(None, cells)) for cells in zip(joined[-1], row, strict=True))
         elif filled:
             joined.append(row)
     return tuple(joined)

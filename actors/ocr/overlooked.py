@@ -1,4 +1,4 @@
-"""Ink above and below the detected lines that the detector overlooked: lone page numbers, mostly.
+"""Ink that the detector overlooked: lone page numbers above and below the lines, mostly; or all of a page.
 
 The detector finds a number of three digits in a crop of it, but not on a page that is otherwise empty.
 """
@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 
 from actors.engines.base import Image
-from actors.ocr.upright import Quad
+from actors.ocr.upright import Quad, sides
 
 DARKER_BY = 60
 """Grey levels from paper to ink; what shines through from the other side stays below."""
@@ -21,6 +21,10 @@ MIN_HEIGHT, MAX_HEIGHT = 0.005, 0.05
 JOINED_EM = 0.012
 """Ink no further apart than this share of the page's longer side belongs together."""
 PADDING = 0.35
+STROKE = 0.35
+SMALL_SIDE = 900
+MIN_INK = 0.001
+"""Share of the page; a line or two of text."""
 MAX_FOUND = 8
 """More than this is a picture or dirt."""
 
@@ -43,6 +47,19 @@ def overlooked(image: Image, quads: Sequence[Quad]) -> list[Quad]:
     return [_padded(box, image) for box in found] if len(found) <= MAX_FOUND else []
 
 
+def mostly_unread(image: Image, quads: Sequence[Quad]) -> bool:
+    """Whether a page has some ink, and more of it outside the quads than inside."""
+    scale = min(1.0, SMALL_SIDE / max(image.shape[:2]))
+    small = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+    grey = cv2.cvtColor(small, cv2.COLOR_RGB2GRAY).astype(np.int16)
+    ink = np.abs(grey - int(np.median(grey))) > DARKER_BY
+    inside = np.zeros(ink.shape, np.uint8)
+    for quad in quads:
+        cv2.fillConvexPoly(inside, np.round(quad * scale).astype(np.int32), 1)
+    unread = np.count_nonzero(ink & (inside == 0))
+    return bool(unread > max(MIN_INK * ink.size, np.count_nonzero(ink) / 2))
+
+
 Box = tuple[int, int, int, int]
 
 
@@ -55,7 +72,13 @@ def _tight(ink: Any, x: int, y: int, width: int, height: int) -> Box:
 
 def _is_like_text(box: Box, longer: int) -> bool:
     width, height = box[2] - box[0], box[3] - box[1]
-    return MIN_HEIGHT * longer <= height <= MAX_HEIGHT * longer and 0.35 * height <= width <= 40 * height
+    return MIN_HEIGHT * longer <= height <= MAX_HEIGHT * longer and 0.1 * height <= width <= 40 * height
+
+
+def is_stroke(quad: Quad) -> bool:
+    """Whether ink that was found may be a 1 or a scratch: no wider than a third of its height."""
+    width, height = sides(quad)
+    return width < (STROKE + 2 * PADDING) / (1 + 2 * PADDING) * height
 
 
 def _padded(box: Box, image: Image) -> Quad:

@@ -23,6 +23,8 @@ PROFILE_WIDTH = 700
 SHARPER = 1.1
 CORNER_PIXELS = 2.0
 """How far off a detected corner may be; a slope of less over the longest line is none."""
+SLOPE_SLACK, SLOPE_SHARE = 0.15, 0.3
+"""How far the middle one of all slopes may be off, in degrees or as a share: rows ending in dots lean."""
 LONG_LINE = 4.0
 """Width over height from which on a box tells a direction; shorter ones are words and numbers."""
 
@@ -61,6 +63,20 @@ def straighten(image: Image, rotation: int, skew: float) -> Upright:
     return Upright(np.asarray(straight), width, height, rotation, skew)
 
 
+def quad_of(corners: Any) -> Quad:
+    """The four corners of a detected line in the order of ``Quad``, whatever order they came in.
+
+    Its top runs level rather than steep. A detector that sorts corners by x takes the long side of a line
+    that runs up the page, but leans by more than it is wide, for its top.
+    """
+    points = np.asarray(corners, np.float32)
+    x, y = (points - points.mean(axis=0)).T
+    points = points[np.argsort(np.arctan2(y, x))]  # clockwise, as y grows downwards
+    across, down = (np.roll(points, -1, axis=0) - points).T
+    quad: Quad = np.roll(points, -int(np.argmax(across / np.hypot(across, down).clip(1e-6))), axis=0)
+    return quad
+
+
 def skew_of(quads: Sequence[Quad]) -> float:
     """Degrees clockwise that make the lines level: the weighted median slope of the long ones."""
     slopes, lengths = [], []
@@ -78,7 +94,8 @@ def skew_of(quads: Sequence[Quad]) -> float:
     below = np.cumsum(weights[order])
     slope = slopes[order[int(np.searchsorted(below, below[-1] / 2))]]
     certain = math.degrees(math.atan(CORNER_PIXELS / max(lengths)))
-    return -slope if certain <= abs(slope) <= MAX_SKEW else 0.0
+    agreed = abs(float(np.median(slopes)) - slope) <= max(SLOPE_SLACK, SLOPE_SHARE * abs(slope))
+    return -slope if agreed and certain <= abs(slope) <= MAX_SKEW else 0.0
 
 
 def skew_by_profile(image: Image) -> float:

@@ -13,6 +13,7 @@ import pytest
 from actors.engines.base import Completion, Request
 from actors.engines.config import EngineConfig
 from actors.engines.load import load_engine
+from actors.ocr.upright import quad_of
 from manifests.errors import EngineError
 from tests.actors.typeset import GREEK, LETTER, typeset, words
 
@@ -98,6 +99,13 @@ def test_what_shines_through_from_the_other_side_is_no_text(rapid, letter, flip)
     assert answer == Completion("")
 
 
+def test_what_shines_through_does_not_turn_a_page_on_its_head(rapid):
+    front = typeset([*LETTER, *[" "] * 14])
+    back = typeset([*[" "] * 8, *["It was remembered that the harbour had been repaired twice"] * 12])
+    answer = read(rapid, np.minimum(front, faded(np.fliplr(back), 0.2)))
+    assert (answer.rotation, words(answer.text)) == (0, EXPECTED)
+
+
 def test_faint_print_is_read(rapid, letter):
     assert words(read(rapid, faded(letter, 0.12)).text) == EXPECTED
 
@@ -107,6 +115,29 @@ def test_a_number_alone_on_a_page_is_read(rapid):
     page[1000:1060, 300:560] = typeset(["342"], size=14)[55:115, 30:290]
     answer = read(rapid, page)
     assert (answer.text, answer.regions[0].label) == ("342", "page_number")
+
+
+def test_a_one_alone_on_a_page_is_read_and_strokes_and_punch_holes_are_not(rapid):
+    page = np.full((1100, 800, 3), 255, np.uint8)
+    page[1000:1060, 300:360] = typeset(["1"], size=11, font="tiro")[40:100, 50:110]
+    assert read(rapid, page).text == "1"
+    page[1000:1060] = 255
+    page[1010:1026, 400:403] = 0
+    cv2.circle(page, (40, 300), 12, (30, 30, 30), -1)
+    cv2.circle(page, (40, 800), 12, (30, 30, 30), -1)
+    assert read(rapid, page).text == ""
+
+
+def test_a_page_of_which_little_is_found_is_looked_at_more_closely(rapid, monkeypatch):
+    page = np.full((1800, 1300, 3), 255, np.uint8)
+    page[200:1600:30, 100:1200] = 0
+    rows = [
+        quad_of([(90, y - 15), (1210, y - 15), (1210, y + 15), (90, y + 15)]) for y in range(200, 1600, 30)
+    ]
+    monkeypatch.setattr(rapid, "_detected_at", lambda image, scale: rows[:2] if scale < 1 else rows)
+    assert len(rapid._detected(page)) == len(rows)
+    page[200:1600] = 255
+    assert len(rapid._detected(page)) == 2
 
 
 def test_greek_is_told_apart_from_what_it_reads_well(rapid):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 
@@ -103,6 +104,106 @@ def test_a_heading_inside_one_column_does_not_cut_the_other():
     assert order(composed(lines), "L", "C", "D") == numbered("L", 14) + numbered("C", 2) + numbered("D", 6)
 
 
+def test_a_heading_begins_anew_also_where_boxes_are_taller_than_their_letters_are_large():
+    lines = [replace(part, size=7.5) for x in (50, 310) for part in column("AB"[x > 50], x, 80, 240, 6)]
+    lines.append(replace(line("Next Article", 50, 190, 180, 14), size=10.5))
+    lines += [replace(part, size=7.5) for x in (50, 310) for part in column("CD"[x > 50], x, 230, 240, 6)]
+    page = composed(lines)
+    assert page.text.index("B5") < page.text.index("Next Article") < page.text.index("C0")
+
+
+def test_the_parts_of_a_running_head_and_foot_are_not_read_with_the_columns():
+    lines = column("L", 50, 80, 240, 12) + column("R", 310, 80, 240, 12)
+    head = [line("Harbour Chronicle", 50, 40, 140), line("Chapter 3", 500, 40, 550)]
+    foot = [line("4 March 1926", 50, 270, 120), line("Page 12", 510, 270, 550)]
+    page = composed(lines + head + foot)
+    assert page.text.startswith("Harbour Chronicle Chapter 3\n\nL0")
+    assert page.text.endswith("\n\n4 March 1926 Page 12")
+    assert order(page, "L", "R") == numbered("L", 12) + numbered("R", 12)
+
+
+def test_headings_of_plain_size_stay_with_the_columns_they_stand_above():
+    lines = [line("1 Introduction", 50, 50, 130), line("3 Results", 310, 50, 370)]
+    page = composed([*lines, *column("L", 50, 80, 240, 12), *column("R", 310, 80, 240, 12)])
+    assert page.text.index("1 Intro") < page.text.index("L11") < page.text.index("3 Results")
+
+
+def test_a_book_lying_open_has_a_running_head_on_either_page():
+    lines = column("L", 30, 80, 220, 12) + column("R", 350, 80, 220, 12)
+    lines += [line("8", 30, 40, 36), line("The Storm", 300, 40, 360), line("9", 560, 40, 566)]
+    text = composed(lines).text
+    assert text.index("8") < text.index("L11") < text.index("The Storm") < text.index("R0")
+
+
+def test_a_heading_over_two_of_three_columns_is_not_mixed_with_the_third():
+    lines = [line("Storm Destroys Outer", 50, 40, 300, 20), line("Harbour Wall Again", 50, 64, 280, 20)]
+    lines += column("L", 50, 100, 160, 20) + column("M", 225, 100, 160, 20) + column("R", 400, 40, 160, 24)
+    page = composed(lines)
+    assert page.text.startswith("# Storm Destroys Outer Harbour Wall Again\n\nL0")
+    assert order(page, "L", "M", "R") == numbered("L", 20) + numbered("M", 20) + numbered("R", 24)
+
+
+def test_a_heading_in_the_middle_above_four_columns_comes_first():
+    lines = [line("The Gazette", 200, 40, 400, 24)]
+    for place, name in enumerate("ABCD"):
+        lines += column(name, 30 + 140 * place, 90, 120, 20)
+    page = composed(lines)
+    assert page.text.startswith("# The Gazette\n\nA0")
+    assert order(page, *"ABCD") == [word for name in "ABCD" for word in numbered(name, 20)]
+
+
+def test_a_salutation_below_two_blocks_of_lines_is_read_after_both():
+    left = ("Mrs Edith Hale", "The Old Bakery", "7 Tollan Lane", "Carrow")
+    right = ("Harbour Office", "Telephone 214", "Our reference H 17", "3 October 1926")
+    lines = [
+        line(text, x, 80 + LEADING * place, x + 5 * len(text))
+        for x, texts in ((50, left), (400, right))
+        for place, text in enumerate(texts)
+    ]
+    lines += [line("Dear Mrs Hale,", 50, 160, 120), *column("P", 50, 190, 500, 4)]
+    expected = "\n\n".join(["\n".join(left), "\n".join(right), "Dear Mrs Hale,", "P0"])
+    assert composed(lines).text.startswith(expected)
+
+
+def test_a_label_in_the_margin_is_read_with_the_paragraph_it_stands_beside():
+    lines, y = [], 80.0
+    for place, rows in enumerate((4, 5, 3)):
+        lines += [line(f"Label {place}", 50, y, 120), *column("XYZ"[place], 200, y, 350, rows)]
+        y += LEADING * rows + 8
+    words = [word for word in composed(lines).text.split() if word[:1] in "LXYZ" and word != "Z"]
+    assert words == ["Label", *numbered("X", 4), "Label", *numbered("Y", 5), "Label", *numbered("Z", 3)]
+
+
+def test_numbers_and_bullets_before_the_lines_of_a_list_make_no_table():
+    items = [
+        ("1.", 50, "nets and ropes"),
+        ("2.", 50, "tar"),
+        ("a)", 75, "of the best kind"),
+        ("3.", 50, "oil"),
+    ]
+    lines = [
+        part
+        for place, (mark, x, text) in enumerate(items)
+        for part in (
+            line(mark, x, 80 + LEADING * place, x + 9),
+            line(text, x + 25, 80 + LEADING * place, x + 25 + 5 * len(text)),
+        )
+    ]
+    assert composed(lines).text == "1. nets and ropes\n2. tar\na) of the best kind\n3. oil"
+
+
+def test_an_index_is_read_down_its_columns():
+    entries = ["anchor", "bakery", "ballast", "boats", "coal", "crane", "drains", "ferry", "gulls", "herring"]
+    entries += ["market", "nets", "pier", "quay", "tar"]
+    lines = [
+        line(f"{word}, {12 + place}", x, 80 + LEADING * row, x + 5 * len(word) + 20)
+        for place, word in enumerate(entries)
+        for x, row in ((60 + 170 * (place // 5), place % 5),)
+    ]
+    page = composed(lines)
+    assert [word.rstrip(",") for word in page.text.split() if word[0].isalpha()] == entries
+
+
 def test_arabic_columns_are_read_from_the_right():
     words = "السفينة تغادر الميناء"
     lines = [
@@ -187,6 +288,63 @@ def test_names_beside_what_they_stand_for_are_a_table():
         composed([*lines, *column("P", 50, 180, 500, 4)]).text.splitlines()[0]
         == "| Name: | Edith Marlowe | Date: | 3 October |"
     )
+
+
+def test_widely_spaced_fields_of_a_form_are_a_table():
+    fields = [("Name:", "Edith Hale"), ("Boat:", "Morning Star"), ("Length:", "42"), ("Home:", "Whitmoor")]
+    lines = [
+        line(text, x, 80 + 24 * row, x + 5 * len(text))
+        for row, texts in enumerate(fields)
+        for x, text in zip((50, 180), texts, strict=True)
+    ]
+    page = composed([*lines, *column("P", 50, 190, 500, 4)])
+    assert page.text.splitlines()[0] == "| Name: | Edith Hale |"
+    assert page.text.splitlines()[4] == "| Home: | Whitmoor |"
+
+
+def test_an_address_beside_named_fields_is_no_part_of_their_table():
+    rows = [
+        ("Tollan & Sons", "Invoice:", "2026-0417"),
+        ("12 Harbour Road", "Date:", "12 March 2026"),
+        ("Whitmoor", "Due:", "11 April 2026"),
+    ]
+    lines = [
+        line(text, x, 80 + LEADING * row, x + 5 * len(text))
+        for row, texts in enumerate(rows)
+        for x, text in zip((50, 300, 400), texts, strict=True)
+    ]
+    assert composed([*lines, *column("P", 50, 180, 500, 4)]).text.startswith(
+        "Tollan & Sons\n12 Harbour Road\nWhitmoor\n\n| Invoice: | 2026-0417 |\n"
+    )
+
+
+def test_cells_of_several_lines_without_rules_are_joined_where_rows_stand_apart():
+    rows = [
+        (0, "Place", "Condition", "Advice"),
+        (20, "Carrow", "the old light was", "build a new one"),
+        (14, "", "taken down", "before winter"),
+        (20, "Hale", "nothing to", "keep the crane"),
+        (14, "", "be seen", "in order"),
+    ]
+    lines, y = [], 80.0
+    for step, *texts in rows:
+        y += step
+        lines += [line(t, x, y, x + 5 * len(t)) for x, t in zip((50, 150, 350), texts, strict=True) if t]
+    assert composed(lines).text.splitlines()[2:] == [
+        "| Carrow | the old light was taken down | build a new one before winter |",
+        "| Hale | nothing to be seen | keep the crane in order |",
+    ]
+
+
+def test_two_columns_of_bulleted_lines_make_no_table():
+    lines = []
+    for x, name in ((50, "A"), (310, "B")):
+        for place in range(6):
+            lines += [
+                line("•", x, 80 + 18 * place, x + 5),
+                line(f"{name}{place}", x + 15, 80 + 18 * place, x + 200),
+            ]
+    assert composed(lines).text.split("\n") == [f"- {name}{place}" for name in "AB" for place in range(6)]
 
 
 TABLE = (
