@@ -28,6 +28,7 @@ from manifests.rows import Status
 from manifests.work import RenderCall, RenderedPage, RenderItem
 
 BARE = "tesseract-bare"
+BARE_WITHIN_S = 120.0
 ALL_PAGES = 1_000
 LANGUAGE_DATA = {"el": "ell", "ru": "rus", "de": "deu", "fr": "fra", "es": "spa"}
 
@@ -104,9 +105,17 @@ class BareTesseract:
         Image.fromarray(page.image).save(buffer, "PNG", compress_level=1)
         command = ["tesseract", "-", "-", "--dpi", str(RenderConfig().dpi), "--psm", self._mode, "-l", data]
         started = time.perf_counter()
-        done = subprocess.run(
-            command, input=buffer.getvalue(), capture_output=True, check=False, env=_one_core()
-        )
+        try:
+            done = subprocess.run(
+                command,
+                input=buffer.getvalue(),
+                capture_output=True,
+                check=False,
+                timeout=BARE_WITHIN_S,
+                env=_one_core(),
+            )
+        except subprocess.TimeoutExpired:  # it loses itself in nearly empty pages now and then
+            return PageText("", Status.FAILED, (data,), BARE_WITHIN_S)
         seconds = time.perf_counter() - started
         status = Status.FAILED if done.returncode else Status.OK
         return PageText(done.stdout.decode("utf-8", "replace"), status, (data,), seconds)
