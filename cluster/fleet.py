@@ -121,6 +121,7 @@ class RayFleet:
             .remote(self._spec.make_writer)
         )
         self._use_new_nodes()
+        self._spawn_due()
 
     def stop(self) -> None:
         for worker in list(self._workers.values()):
