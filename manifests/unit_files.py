@@ -167,8 +167,9 @@ def read_rows(store: Store, path: str, columns: list[str] | None = None) -> pa.T
         return None
     try:
         # Not pq.read_table: its data set machinery takes three times as long for the few rows of a partial.
-        return pq.ParquetFile(pa.BufferReader(found[0])).read(columns=columns, use_threads=False)
-    except pa.ArrowException as error:
+        rows = pq.ParquetFile(pa.BufferReader(found[0])).read(columns=columns, use_threads=False)
+        return rows.select(columns) if columns else rows
+    except (pa.ArrowException, KeyError) as error:
         raise StoreError(
             f"{store.root}/{path} is not a Parquet file pagefleet wrote ({error}): "
             "move it away and run the same command again"

@@ -107,6 +107,12 @@ def test_a_footer_of_another_program_or_a_newer_version_is_an_error_that_names_t
         read_footer(store, "u")
 
 
+def test_rows_without_a_column_that_is_needed_are_an_error_that_names_the_file(store):
+    store.replace("partial/u/g1/a.parquet", encode_table(pa.table({"doc_id": ["a"]})))
+    with pytest.raises(StoreError, match=r"partial/u/g1/a\.parquet is not .*move it away"):
+        read_rows(store, "partial/u/g1/a.parquet", ["doc_id", "fingerprint"])
+
+
 def test_parquet_without_our_footer_is_an_error_that_names_the_file(store):
     store.replace(sealed_path("u"), encode_table(table(1)))
     with pytest.raises(StoreError, match=r"pages/u\.parquet"):
