@@ -1,1 +1,1 @@
-"""What runs on a worker, without Ray: rendering, engines, the page reader, the writer."""
+"""What runs on a worker, without Ray: rendering, engines, the page reader."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
-from manifests.rows import ResultRow
-from manifests.work import LAYER_FLAG, ReadReport
+from manifests.work import ReadReport
+from results.rows import LAYER_FLAG, ResultRow
 
 
 def report_on(rows: Sequence[ResultRow]) -> ReadReport:

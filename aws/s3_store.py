@@ -23,7 +23,7 @@ from aws.client import (
 )
 from aws.config import S3Config
 from manifests.errors import ConfigError, StoreError
-from manifests.store import Created, Entry, object_path
+from results.store import Created, Entry, object_path
 
 _NONCE = "pagefleet-nonce"
 

@@ -12,7 +12,7 @@ from benchmarks.report import Report, mebibytes
 from benchmarks.session import Session, scratch_folder
 from benchmarks.stubs import StubWorkers
 from cluster.config import ClusterConfig, FleetSpec
-from jobs.driver import Driver
+from jobs.driver.driver import Driver
 from manifests.documents import Document
 
 PAGES = 100_000

@@ -16,19 +16,19 @@ from unittest.mock import patch
 
 import numpy as np
 
-from actors.engines import rapidocr
 from actors.engines.base import Engine, Request
 from actors.engines.config import EngineConfig
 from actors.engines.load import load_engine
+from actors.engines.rapidocr.engine import engine as rapidocr
 from actors.render.config import RenderConfig
 from actors.render.pdf import PdfPages
 from actors.render.raster import RgbArray
 from benchmarks.corpus import cache_folder
 from benchmarks.processes import cpu_seconds
 from benchmarks.report import Report
+from benchmarks.samples.classes import Order, draw
 from benchmarks.session import Session, documents_of, scratch_folder
 from jobs.config import JobConfig
-from manifests.samples.drawing.classes import Order, draw
 
 PAGES = 60
 TARGET = 0.92

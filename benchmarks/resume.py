@@ -18,14 +18,14 @@ from benchmarks.report import Report
 from benchmarks.session import scratch_folder
 from jobs.flow import RunOptions, read_corpus
 from jobs.job_file import enter_output
-from jobs.planning import Stock, plan_run
+from jobs.planning.planning import Stock, plan_run
 from jobs.summary import total_up
 from manifests.inputs import expand_inputs
-from manifests.local_store import LocalStore
-from manifests.rows import SCHEMA, Status
 from manifests.survey import survey
-from manifests.unit_files import FOOTER_KEY, Footer, SealedDocument, sealed_path
 from manifests.units import UnitPlan
+from results.local_store import LocalStore
+from results.rows import SCHEMA, Status
+from results.unit_files import FOOTER_KEY, Footer, SealedDocument, sealed_path
 
 ROWS = 1_000_000
 PAGES_PER_DOCUMENT = (10, 1)

@@ -11,16 +11,16 @@ from pathlib import Path
 from typing import Any, Self
 
 from cluster.config import ClusterConfig, FleetSpec
-from cluster.fleet import RayFleet
+from cluster.fleet import Event, RendererUp, ReplicaUp
+from cluster.ray_fleet import RayFleet
 from jobs.config import JobConfig
-from jobs.driver import Driver, DriverConfig, QuietWatcher
+from jobs.driver.driver import Driver, DriverConfig, QuietWatcher
 from jobs.factories import Recipe
-from manifests.claims import Claims, Owner
 from manifests.documents import Document
-from manifests.fleet import Event, RendererUp, ReplicaUp
-from manifests.local_store import LocalStore
 from manifests.sources import local_version
 from manifests.units import cut_units, first_generation
+from results.claims import Claims, Owner
+from results.local_store import LocalStore
 
 UP_WITHIN_S = 120.0
 DIGEST = "benchmark"

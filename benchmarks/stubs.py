@@ -9,12 +9,13 @@ from typing import Any
 
 import numpy as np
 
+from actors.chunks import Chunk, RenderedPage
 from actors.engines.base import EngineInfo
-from actors.writer import UnitWriter, WriterConfig
-from manifests.local_store import LocalStore
 from manifests.pages import PageSpan
-from manifests.rows import ResultRow, Status
-from manifests.work import Chunk, OpenedDocument, ReadReport, RenderCall, RenderedPage, RenderReport
+from manifests.work import OpenedDocument, ReadReport, RenderCall, RenderReport
+from results.local_store import LocalStore
+from results.rows import ResultRow, Status
+from results.writer import UnitWriter, WriterConfig
 
 IMAGE = np.zeros((8, 8, 3), dtype=np.uint8)
 WINDOW = 256

@@ -9,7 +9,7 @@ pages/s and peak memory up to the automatic size, which must be reached without 
 at least ``--wanted`` times as fast as one page at a time.
 
 What is timed is ``generate`` on prepared batches: the engine prepares them meanwhile in threads. The
-automatic size is that of the engine (actors.generation.transformers_memory) where this file lies in the
+automatic size is that of the engine (actors.engines.transformers.memory) where this file lies in the
 repository, else that of a copy of its formula.
 """
 
@@ -166,8 +166,8 @@ def automatic_pages(size: Size, model: Any, inputs: dict[str, torch.Tensor], fre
     image = prompt - len(PROMPT) - 2
     width = 4 if inputs["pixel_values"].dtype == torch.float32 else 2
     try:
-        from actors.generation.transformers_memory import BatchSize, PageTokens, page_bytes
-        from actors.weights.shape import model_shape
+        from actors.engines.transformers.memory import BatchSize, PageTokens, page_bytes
+        from actors.models.weights.shape import model_shape
     except ImportError:
         text, vision = size.text, size.vision
         heads, hidden = text["num_key_value_heads"], text["hidden_size"]

@@ -25,8 +25,8 @@ from PIL import Image
 
 from actors.engines.base import Completion, EngineInfo, Request
 from actors.engines.config import EngineConfig, Sampling, VllmSettings
-from actors.engines.vllm import VllmEngine
-from actors.generation.vllm_sampling import sampling_params
+from actors.engines.vllm.engine import VllmEngine
+from actors.engines.vllm.sampling import sampling_params
 from actors.page_reader import PageReader, ReaderConfig
 from actors.render.config import RenderConfig
 from actors.retry import RetryPolicy

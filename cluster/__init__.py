@@ -1,1 +1,1 @@
-"""The only importer of Ray: replicas, renderers and the writer as actors, and their replacement."""
+"""The fleet: workers on Ray, or in one process. The only importer of Ray."""

@@ -7,8 +7,8 @@ from typing import Any
 import ray
 from ray import exceptions
 
+from cluster.fleet import Cause
 from manifests.errors import PagefleetError
-from manifests.fleet import Cause
 
 NODE_WORDS = ("node has died", "node died", "node was", "node failure", "preempt", "raylet", "node is dead")
 MEMORY_WORDS = ("memory monitor", "running low on memory")

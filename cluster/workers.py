@@ -17,8 +17,8 @@ from typing import Any
 import ray
 
 from manifests.errors import EngineDead
-from manifests.rows import ResultRow, rows_to_batch
-from manifests.work import Chunk, ReadReport, RenderCall, RenderReport
+from manifests.work import ReadReport, RenderCall, RenderReport
+from results.rows import ResultRow, rows_to_batch
 
 LAST_WORDS_LINES = 40
 TAIL_BYTES = 16_384
@@ -57,7 +57,7 @@ class Renderer:
     def start(self) -> WorkerInfo:
         return _describe()
 
-    def render(self, call: RenderCall) -> tuple[RenderReport, Chunk]:
+    def render(self, call: RenderCall) -> tuple[RenderReport, Any]:
         report, chunk = self._renderer.render(call)
         return report, chunk
 
@@ -96,7 +96,7 @@ class Replica:
         info = self._reader.info
         return _describe(engine=info.name, window=info.window, load_s=time.monotonic() - started)
 
-    async def read(self, number: int, chunk: Chunk, only: tuple[int, ...] | None) -> tuple[ReadReport, bool]:
+    async def read(self, number: int, chunk: Any, only: tuple[int, ...] | None) -> tuple[ReadReport, bool]:
         """Start to read; what is finished before long, and whether that is all. If not: ``go_on``."""
         told: list[ReadReport] = []
         task = asyncio.ensure_future(self._reader.read(chunk, only, told.append))

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from actors.render.renderer import Renderer
-from actors.sources import SourceCache
+from actors.sources.cache import SourceCache
 from aws.s3_source import S3Source, list_documents
 from jobs.config import JobConfig
 from manifests.build import build_manifest

@@ -21,10 +21,10 @@ from actors.render.config import RenderConfig
 from actors.retry import RetryPolicy
 from aws.config import S3Config
 from cluster.config import ClusterConfig
-from jobs.model_choice import merged, over_preset
-from manifests.claims import LEASE_S
+from jobs.models.choice import merged, over_preset
 from manifests.errors import ConfigError
 from manifests.units import MAX_BYTES, MAX_DOCUMENTS
+from results.claims import LEASE_S
 
 ENV_PREFIX = "PAGEFLEET_"
 POSTPROCESSING_VERSION = 1

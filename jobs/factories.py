@@ -8,15 +8,15 @@ from typing import Any
 from actors.engines.load import footprint, load_engine
 from actors.page_reader import PageReader, ReaderConfig
 from actors.render.renderer import Renderer
-from actors.sources import SourceCache
-from actors.writer import UnitWriter, WriterConfig
+from actors.sources.cache import SourceCache
 from aws.config import S3Config
 from aws.s3_source import S3Source
 from aws.s3_store import S3Store
 from cluster.config import FleetSpec
 from jobs.config import JobConfig
-from manifests.local_store import LocalStore
-from manifests.store import Store
+from results.local_store import LocalStore
+from results.store import Store
+from results.writer import UnitWriter, WriterConfig
 
 IDLE_GPUS = (
     "{kind}, which nobody chose, would leave them idle: name a model (--model deepseek-ocr; "

@@ -14,28 +14,28 @@ from typing import Any
 from uuid import uuid4
 
 from actors.engines.load import check_taken
-from actors.ocr.languages import script_warnings
-from actors.weights.guard import check_model
+from actors.models.weights.guard import check_model
+from actors.scripts.languages import script_warnings
 from aws.s3_source import list_documents
+from cluster.fleet import Fleet
 from jobs.config import JobConfig
-from jobs.driver import Driver, DriverConfig, Stopped
+from jobs.driver.driver import Driver, DriverConfig, Stopped
+from jobs.driver.plan_queue import OTHER_INPUTS
 from jobs.factories import Recipe, open_store
-from jobs.gpu_groups import on_enough_gpus, visible_cards
 from jobs.job_file import JobFile, check_still_ours, enter_output, read_job
-from jobs.plan_queue import OTHER_INPUTS
-from jobs.planning import Plan, materialise, plan_retry, plan_run
+from jobs.models.gpu_groups import on_enough_gpus, visible_cards
+from jobs.planning.planning import Plan, materialise, plan_retry, plan_run
 from jobs.progress import ProgressLog
 from jobs.summary import check_against_plan, total_up, was_ever_read, write_reports
-from manifests.claims import Claims, Owner, at_work
 from manifests.errors import InputError, OutputRefused, PagefleetError
-from manifests.fleet import Fleet
 from manifests.inputs import InputSet, expand_inputs
-from manifests.local_store import LocalStore
-from manifests.rows import Status
-from manifests.store import Store
 from manifests.survey import survey
-from manifests.unit_files import read_footer
 from manifests.units import UnitPlan
+from results.claims import Claims, Owner, at_work
+from results.local_store import LocalStore
+from results.rows import Status
+from results.store import Store
+from results.unit_files import read_footer
 
 EXIT_OK = 0
 EXIT_FAILED_PAGES = 3
@@ -194,10 +194,10 @@ class _Run:
             engine_may_exit=not self._options.single_process,
         )
         if self._options.single_process:
-            from jobs.local_fleet import LocalFleet
+            from cluster.local_fleet import LocalFleet
 
-            return LocalFleet(recipe)
-        from cluster.fleet import RayFleet
+            return LocalFleet(recipe.fleet_spec())
+        from cluster.ray_fleet import RayFleet
 
         return RayFleet(recipe.fleet_spec(), self._config.cluster)
 

@@ -10,9 +10,9 @@ from itertools import chain, islice
 from typing import Any
 
 from jobs.config import JobConfig, fingerprint
-from manifests.claims import at_work
 from manifests.errors import OutputRefused
-from manifests.store import Created, Store
+from results.claims import at_work
+from results.store import Created, Store
 
 PATH = "job.json"
 PACKAGES = ("pagefleet", "pyarrow", "pymupdf", "ray", "rapidocr")

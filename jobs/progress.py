@@ -8,8 +8,8 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
-from jobs.driver import Driver
-from manifests.store import Store
+from jobs.driver.driver import Driver
+from results.store import Store
 
 RECORDS_PER_SEGMENT = 60
 

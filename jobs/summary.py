@@ -12,11 +12,10 @@ from typing import Any
 import pyarrow.compute as pc
 
 from manifests.errors import JobError
-from manifests.pages import format_spans, spans_of
-from manifests.rows import Status
-from manifests.store import Store
-from manifests.unit_files import Footer, list_sealed, read_footer, read_rows, sealed_path
-from manifests.work import DOCUMENT_PAGE
+from manifests.pages import DOCUMENT_PAGE, format_spans, spans_of
+from results.rows import Status
+from results.store import Store
+from results.unit_files import Footer, list_sealed, read_footer, read_rows, sealed_path
 
 READ_THREADS = 16
 WELL_READ = {Status.OK, Status.FALLBACK}

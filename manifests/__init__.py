@@ -1,1 +1,1 @@
-"""The records that enter and leave: manifests, units, result rows, the store, claims, documents."""
+"""What comes in: manifest rows, inputs, documents, pages, units."""

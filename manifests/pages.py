@@ -6,6 +6,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 MAX_PAGE = 1_000_000
+DOCUMENT_PAGE = 0
+"""The page number of the one row of a document that cannot be opened."""
 
 
 @dataclass(frozen=True, slots=True)

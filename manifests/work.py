@@ -7,17 +7,9 @@ and a chunk of rendered pages that travels on to a replica without passing throu
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
 
 from manifests.documents import Document
 from manifests.pages import PageSpan
-from manifests.rows import Region, Status
-
-LAYER_FLAG = "text_layer"
-"""The flag of a page whose text is its text layer, and the engine of its row."""
-
-DOCUMENT_PAGE = 0
-"""The page number of the one row of a document that cannot be opened."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,41 +40,6 @@ class RenderCall:
 
 
 @dataclass(frozen=True, slots=True)
-class TextLayer:
-    """A PDF page's own text, composed as read text is.
-
-    ``trusted`` says that it is what the page shows; else it is somebody's OCR, hidden behind a scan.
-    """
-
-    text: str
-    regions: tuple[Region, ...]
-    trusted: bool
-
-
-@dataclass(frozen=True, slots=True)
-class RenderedPage:
-    """One page as it leaves the renderer.
-
-    ``image`` is an RGB ``uint8`` array (height, width, 3) or JPEG bytes; ``status`` is None when it is
-    to be read. Decided are ``blank``, which needs no reading, ``failed``, which could not be rendered,
-    and ``ok``, whose text is its ``layer``: then an image is there only to be kept. The layer of a page
-    to be read stands in for an engine that fails.
-    """
-
-    doc_index: int
-    page: int
-    image: Any = None
-    width: int = 0
-    height: int = 0
-    rotation: int = 0
-    render_s: float = 0.0
-    flags: tuple[str, ...] = ()
-    status: Status | None = None
-    reason: str = ""
-    layer: TextLayer | None = None
-
-
-@dataclass(frozen=True, slots=True)
 class OpenedDocument:
     """What opening told. ``error`` is the reason when it failed; ``version`` is the source's version
     at that moment, ``""`` if it could not even be found."""
@@ -91,17 +48,6 @@ class OpenedDocument:
     page_count: int
     version: str
     error: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Chunk:
-    """Rendered pages of one unit, with what a replica needs to make rows of them."""
-
-    unit_id: str
-    generation: int
-    documents: dict[int, Document]
-    opened: dict[int, OpenedDocument]
-    pages: tuple[RenderedPage, ...]
 
 
 @dataclass(frozen=True, slots=True)

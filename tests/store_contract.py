@@ -11,7 +11,7 @@ from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 import pytest
 
 from manifests.errors import StoreError
-from manifests.store import Created, Store
+from results.store import Created, Store
 
 PATHS = [f"race/{number}" for number in range(8)]
 

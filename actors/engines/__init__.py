@@ -1,1 +1,1 @@
-"""One module per engine behind the protocol in ``base``; ``load`` is the only way to get one."""
+"""Engines behind the protocol in ``base``, a folder each; ``load`` is the only way to get one."""

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from manifests.rows import Region
+from results.rows import Region
 
 SCRIPT_FLAG = "script_not_covered"
 """On a page whose script the engine cannot read; ``script_not_covered:Greek`` beside it names it."""
@@ -21,7 +21,7 @@ class Request:
     """A prompt and its images, with the identity of the page they belong to (for logs and tests).
 
     An engine whose ``info.takes_jpeg`` says so gets ``jpegs`` in place of ``images``. ``<image>`` in the
-    prompt stands for an image (see ``actors.prompts``).
+    prompt stands for an image (see ``actors.engines.prompts``).
     """
 
     doc_id: str

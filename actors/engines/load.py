@@ -6,12 +6,12 @@ from pydantic import ValidationError
 
 from actors.engines.base import Engine, Footprint
 from actors.engines.config import EngineConfig, Sampling
-from actors.engines.scripted import Script, ScriptedEngine
-from actors.generation.transformers_memory import parse_max_memory
-from actors.ocr.languages import needs_tesseract
-from actors.servers.address import server_addresses
-from actors.servers.key import check_name
-from actors.weights.guard import check_model
+from actors.engines.openai.address import server_addresses
+from actors.engines.openai.key import check_name
+from actors.engines.scripted.engine import Script, ScriptedEngine
+from actors.engines.transformers.memory import parse_max_memory
+from actors.models.weights.guard import check_model
+from actors.scripts.languages import needs_tesseract
 from manifests.errors import ConfigError
 
 OCR_KINDS = ("rapidocr", "tesseract", "auto")
@@ -87,15 +87,15 @@ def load_engine(config: EngineConfig) -> Engine:
     if config.kind in MODEL_KINDS:
         return _load_model(config)
     if config.kind == "tesseract" or (config.kind == "auto" and needs_tesseract(config.lang)):
-        from actors.engines.tesseract import TesseractEngine
+        from actors.engines.tesseract.engine import TesseractEngine
 
         return TesseractEngine(config.lang)
     try:
         if config.kind == "auto":
-            from actors.engines.auto import AutoEngine
+            from actors.engines.auto.engine import AutoEngine
 
             return AutoEngine(config.lang, config.engine_args)
-        from actors.engines.rapidocr import RapidOcrEngine
+        from actors.engines.rapidocr.engine import RapidOcrEngine
 
         return RapidOcrEngine(config.engine_args)
     except (ValueError, TypeError, KeyError) as error:
@@ -106,14 +106,14 @@ def _load_model(config: EngineConfig) -> Engine:
     check_model(config)
     try:
         if config.kind == "openai":
-            from actors.engines.openai import OpenAiEngine
+            from actors.engines.openai.engine import OpenAiEngine
 
             return OpenAiEngine(config)
         if config.kind == "transformers":
-            from actors.engines.transformers import TransformersEngine
+            from actors.engines.transformers.engine import TransformersEngine
 
             return TransformersEngine(config)
-        from actors.engines.vllm import VllmEngine
+        from actors.engines.vllm.engine import VllmEngine
 
         return VllmEngine(config)
     except ModuleNotFoundError as error:

@@ -12,7 +12,7 @@ from actors.layout.gutters import in_reading_order
 from actors.layout.lines import Box, ComposedPage, Rules, TextLine, body_size
 from actors.layout.paragraphs import Block, blocks_of
 from actors.layout.tables import Table
-from manifests.rows import Region
+from results.rows import Region
 
 BOX_SCALE = 999
 RIGHT_TO_LEFT = ("R", "AL")

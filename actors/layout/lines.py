@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from manifests.rows import Region
+from results.rows import Region
 
 Box = tuple[float, float, float, float]
 """x1, y1, x2, y2; y grows downwards. Pixels or points, as long as a page uses one of them."""

@@ -11,7 +11,7 @@ from statistics import median
 
 from actors.layout.compose import compose
 from actors.layout.lines import Box, ComposedPage, Rules, TextLine
-from manifests.rows import Region
+from results.rows import Region
 
 WIDEST_SPACE, WIDEST_JUSTIFIED = 1.0, 1.4
 """Font sizes. A wider gap ends a line; in a justified line, whose gaps are alike, the second holds."""

@@ -10,7 +10,7 @@ from actors.render.image import ImagePages
 from actors.render.kinds import HEAD_BYTES, PDF, document_kind
 from actors.render.limits import HardLimits, is_out_of_memory
 from actors.render.raster import OpenPages
-from actors.sources import LocatedSource, SourceCache
+from actors.sources.cache import LocatedSource, SourceCache
 from manifests.documents import Document
 from manifests.errors import DocumentError
 

@@ -9,8 +9,8 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from actors.chunks import TextLayer
 from manifests.errors import PageError
-from manifests.work import TextLayer
 
 RgbArray = npt.NDArray[np.uint8]
 """``uint8`` of shape (height, width, 3)."""

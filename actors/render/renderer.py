@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 
+from actors.chunks import Chunk, RenderedPage
 from actors.render.blank import is_blank
 from actors.render.config import RenderConfig, TextLayerUse
 from actors.render.heap import keep_freed_memory
@@ -13,21 +14,12 @@ from actors.render.image import encode_jpeg
 from actors.render.limits import HardLimits, is_out_of_memory
 from actors.render.opening import OpenDocuments, OpenFailure, out_of_memory
 from actors.render.raster import FoundLayer, OpenPages, Raster, RgbArray
-from actors.sources import SourceCache
+from actors.sources.cache import SourceCache
 from manifests.documents import Document
 from manifests.errors import DocumentError, PageError
-from manifests.pages import PageSpan, plan_pages
-from manifests.rows import Status
-from manifests.work import (
-    DOCUMENT_PAGE,
-    LAYER_FLAG,
-    Chunk,
-    OpenedDocument,
-    RenderCall,
-    RenderedPage,
-    RenderItem,
-    RenderReport,
-)
+from manifests.pages import DOCUMENT_PAGE, PageSpan, plan_pages
+from manifests.work import OpenedDocument, RenderCall, RenderItem, RenderReport
+from results.rows import LAYER_FLAG, Status
 
 MAX_CHUNK_BYTES = 2**36
 MAX_REASON = 500

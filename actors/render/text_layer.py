@@ -8,12 +8,13 @@ from typing import Any
 
 import numpy as np
 
+from actors.chunks import TextLayer
 from actors.layout.lines import Box
 from actors.render.layer_trust import Doubt, Gray, PageText, find_doubt, is_garbled
 from actors.render.layer_words import THICKEST_RULE, Word, clean, compose_words, once, text_lines, turn_of
 from actors.render.mupdf import mupdf, pymupdf
 from actors.render.raster import FoundLayer
-from manifests.work import LAYER_FLAG, TextLayer
+from results.rows import LAYER_FLAG
 
 UNTRUSTED_FLAG = f"{LAYER_FLAG}_untrusted"
 MAX_CHARACTERS = 60_000

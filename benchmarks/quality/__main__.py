@@ -15,7 +15,7 @@ from actors.engines.config import EngineConfig
 from benchmarks.quality import tables
 from benchmarks.quality.measure import ClassScore, KnownFile, fresh_files, measure, sample_files
 from benchmarks.quality.readers import BARE, BareTesseract, EngineReader, Reader, installed_languages
-from manifests.samples.drawing.classes import CLASSES
+from benchmarks.samples.classes import CLASSES
 
 DOCS = Path("docs/quality.md")
 WIDTH = 110

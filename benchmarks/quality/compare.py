@@ -21,12 +21,12 @@ from actors.engines.base import SCRIPT_FLAG
 from benchmarks.quality.measure import SAMPLES, KnownFile, sample_files
 from benchmarks.quality.metrics import PageScore, score_page
 from benchmarks.quality.text import known_text, plain_text
+from benchmarks.samples.blocks import KnownPage
 from manifests.documents import local_path
-from manifests.local_store import LocalStore
-from manifests.rows import Status
-from manifests.samples.drawing.blocks import KnownPage
-from manifests.store import Store
-from manifests.unit_files import list_sealed, read_rows
+from results.local_store import LocalStore
+from results.rows import Status
+from results.store import Store
+from results.unit_files import list_sealed, read_rows
 
 COLUMNS = ["uri", "page", "status", "reason", "flags", "text"]
 WIDTH = 100

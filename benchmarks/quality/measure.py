@@ -12,9 +12,9 @@ from pathlib import Path
 
 from benchmarks.quality.metrics import PageScore, score_page
 from benchmarks.quality.readers import PageText, Reader
-from manifests.rows import Status
-from manifests.samples.drawing.blocks import KnownDocument
-from manifests.samples.drawing.classes import CLASSES, Order, draw
+from benchmarks.samples.blocks import KnownDocument
+from benchmarks.samples.classes import CLASSES, Order, draw
+from results.rows import Status
 
 SAMPLES = Path(__file__).resolve().parents[2] / "manifests" / "samples"
 

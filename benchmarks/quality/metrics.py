@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from benchmarks.quality.distance import edit_distance, find_ends
 from benchmarks.quality.text import Matrix, known_lines, known_tables, known_text, plain_text, tables
-from manifests.samples.drawing.blocks import KnownPage
+from benchmarks.samples.blocks import KnownPage
 
 PIECE_WORDS = 5
 FOUND_ERRORS = 0.35

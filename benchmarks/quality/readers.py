@@ -16,16 +16,17 @@ from typing import Protocol
 
 from PIL import Image
 
+from actors.chunks import RenderedPage
 from actors.engines.base import SCRIPT_FLAG, Request
 from actors.engines.config import EngineConfig
 from actors.engines.load import load_engine
 from actors.render.config import RenderConfig
 from actors.render.renderer import Renderer
-from actors.sources import SourceCache
+from actors.sources.cache import SourceCache
 from manifests.documents import Document
 from manifests.errors import EngineError
-from manifests.rows import Status
-from manifests.work import RenderCall, RenderedPage, RenderItem
+from manifests.work import RenderCall, RenderItem
+from results.rows import Status
 
 BARE = "tesseract-bare"
 BARE_WITHIN_S = 120.0

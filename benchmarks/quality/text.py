@@ -10,7 +10,7 @@ from functools import cache
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
-from manifests.samples.drawing.blocks import Block, Kind, KnownPage
+from benchmarks.samples.blocks import Block, Kind, KnownPage
 
 SAME = str.maketrans(
     {

@@ -1,4 +1,4 @@
-r"""How the weights of ``actors.ocr.scripts`` were made: draw lines, let RapidOCR read them, fit.
+r"""How the weights of ``actors.scripts.judge`` were made: draw lines, let RapidOCR read them, fit.
 
 Needs ``pip install babel wordfreq scikit-learn pymupdf-fonts`` and the Debian packages fonts-noto-core,
 fonts-noto-cjk, fonts-liberation, fonts-freefont-ttf, fonts-nanum, fonts-ipafont, fonts-arphic-uming and
@@ -6,7 +6,7 @@ fonts-sil-ezra beside pagefleet, and Pillow with libraqm for Arabic and Indic sh
 
     python -m benchmarks.scripts_training.collect --seed 1 --lines 5000 --out train.jsonl
     python -m benchmarks.scripts_training.collect --seed 2 --lines 3000 --held-out --out test.jsonl
-    python -m benchmarks.scripts_training.fit train.jsonl --out actors/ocr/data/scripts.npz \
+    python -m benchmarks.scripts_training.fit train.jsonl --out actors/scripts/data/scripts.npz \
         --least 10
     python -m benchmarks.scripts_training.evaluate test.jsonl
     python -m benchmarks.scripts_training.pages --seed 3 --pages 60

@@ -8,7 +8,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from actors.ocr.scripts import judge_scripts
+from actors.scripts.judge import judge_scripts
 from benchmarks.scripts_training.fit import records
 from benchmarks.scripts_training.texts import COVERED
 

@@ -14,7 +14,7 @@ import onnxruntime
 import rapidocr
 from sklearn.neural_network import MLPClassifier
 
-from actors.ocr import script_features
+from actors.scripts import features as script_features
 from benchmarks.scripts_training.texts import COVERED
 
 HIDDEN = 24

@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 from rapidocr import RapidOCR
 
-from actors.ocr.scripts import judge_scripts
+from actors.scripts.judge import judge_scripts
 from benchmarks.scripts_training import collect, draw, texts
 
 WIDTH, HEIGHT = 880, 700

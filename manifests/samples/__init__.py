@@ -1,1 +1,1 @@
-"""A small corpus with known text, and the code that draws it and any number of fresh pages."""
+"""A small corpus with known text; ``benchmarks/samples`` draws it, and fresh pages like it."""

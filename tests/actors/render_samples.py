@@ -10,12 +10,13 @@ import numpy as np
 import pymupdf
 from PIL import Image
 
+from actors.chunks import Chunk, RenderedPage
 from actors.render.config import RenderConfig
 from actors.render.renderer import Renderer
-from actors.sources import SourceCache
+from actors.sources.cache import SourceCache
 from manifests.documents import Document
 from manifests.pages import PageSpan
-from manifests.work import Chunk, RenderCall, RenderedPage, RenderItem, RenderReport
+from manifests.work import RenderCall, RenderItem, RenderReport
 
 
 def text_pdf(path: Path, pages: int = 3, **save: object) -> Path:

@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from actors.engines.base import Request
 from actors.engines.config import EngineConfig
 from actors.engines.load import KINDS, check_engine, check_taken, footprint, load_engine
-from actors.weights.cards import choose_gpus
+from actors.models.weights.cards import choose_gpus
 from manifests.errors import ConfigError, EngineError
 
 

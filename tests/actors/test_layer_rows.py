@@ -7,13 +7,14 @@ from pathlib import Path
 import pytest
 
 from actors import page_reader
+from actors.chunks import RenderedPage, TextLayer
 from actors.engines.base import Completion
 from actors.retry import RetryPolicy
-from manifests.assembly import IMAGE_FLAG
 from manifests.errors import EngineError
-from manifests.local_store import LocalStore
-from manifests.rows import Region, ResultRow, Status
-from manifests.work import ReadReport, RenderedPage, TextLayer
+from manifests.work import ReadReport
+from results.assembly import IMAGE_FLAG
+from results.local_store import LocalStore
+from results.rows import Region, ResultRow, Status
 from tests.actors.test_page_reader import Bench, FakeEngine, by_page, chunk, pixels
 
 REGIONS = (Region("paragraph", (1, 2, 3, 4), "own"),)

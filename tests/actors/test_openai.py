@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from actors.engines.base import Completion, Request
-from actors.engines.openai import OpenAiEngine
+from actors.engines.openai.engine import OpenAiEngine
 from manifests.errors import EngineError
 from tests.actors.openai_engine import (
     engine_for,

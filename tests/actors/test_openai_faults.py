@@ -7,10 +7,10 @@ import time
 
 import pytest
 
-from actors.engines.openai import OpenAiEngine
-from actors.servers import pool
-from actors.servers.failures import retry_after
-from actors.servers.limit import START, AdaptiveLimit
+from actors.engines.openai import pool
+from actors.engines.openai.engine import OpenAiEngine
+from actors.engines.openai.failures import retry_after
+from actors.engines.openai.limit import START, AdaptiveLimit
 from manifests.errors import ConfigError, EngineDead, EngineError
 from tests.actors.openai_engine import (
     engine_for,

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from actors.servers import pool as pool_module
-from actors.servers.failures import Fault, ServerFailure
-from actors.servers.pool import Server, ServerPool
+from actors.engines.openai import pool as pool_module
+from actors.engines.openai.failures import Fault, ServerFailure
+from actors.engines.openai.pool import Server, ServerPool
 from manifests.errors import EngineDead
 
 DOWN = ServerFailure(Fault.DOWN, "refused")

@@ -8,8 +8,8 @@ from contextlib import suppress
 
 import pytest
 
-from actors.servers.address import root_of, server_addresses
-from actors.servers.start import MOST_BYTES
+from actors.engines.openai.address import root_of, server_addresses
+from actors.engines.openai.start import MOST_BYTES
 from manifests.errors import ConfigError
 from tests.actors.openai_engine import engine_for, quick_rests, read, server, two
 from tests.actors.openai_server import OpenAiServer, Reply

@@ -13,16 +13,17 @@ import pytest
 from PIL import Image
 
 from actors import page_reader
+from actors.chunks import Chunk, RenderedPage
 from actors.engines.base import Completion, EngineInfo, Request
 from actors.page_reader import PageReader, ReaderConfig
 from actors.render.image import decode_image, encode_jpeg
 from actors.retry import RetryPolicy
-from manifests.assembly import IMAGE_FLAG
 from manifests.documents import Document
 from manifests.errors import EngineDead, EngineError, StoreError
-from manifests.local_store import LocalStore
-from manifests.rows import BLANK_TEXT, ResultRow, Status
-from manifests.work import Chunk, OpenedDocument, ReadReport, RenderedPage
+from manifests.work import OpenedDocument, ReadReport
+from results.assembly import IMAGE_FLAG
+from results.local_store import LocalStore
+from results.rows import BLANK_TEXT, ResultRow, Status
 
 Answer = Callable[[Request], Awaitable[Completion]]
 

@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from actors.presets import library
-from actors.presets.choice import choose
-from actors.presets.identity import model_identity
-from actors.presets.library import GENERIC, presets
-from actors.presets.schema import SUBJECT, Preset
-from actors.prompts import IMAGE, split_prompt
+from actors.engines.prompts import IMAGE, split_prompt
+from actors.models.presets import library
+from actors.models.presets.choice import choose
+from actors.models.presets.identity import model_identity
+from actors.models.presets.library import GENERIC, presets
+from actors.models.presets.schema import SUBJECT, Preset
 from manifests.errors import ConfigError
 
 REQUIRED = {"deepseek-ocr", "deepseek-ocr-2", "internvl3", "internvl3.5", "qwen3-vl", GENERIC}
@@ -167,7 +167,7 @@ def test_a_pinned_revision_comes_with_the_checkpoint(monkeypatch):
     plain = presets()["glm-ocr"]
     form = plain.forms[0].model_copy(update={"revisions": {"1b": "abc123"}})
     pinned = plain.model_copy(update={"forms": (form,)})
-    monkeypatch.setattr("actors.presets.choice.presets", lambda: {"glm-ocr": pinned})
+    monkeypatch.setattr("actors.models.presets.choice.presets", lambda: {"glm-ocr": pinned})
     assert choose("glm-ocr", "vllm").revision == choose("zai-org/GLM-OCR", "vllm").revision == "abc123"
 
 

@@ -8,7 +8,7 @@ from PIL import Image, ImageFilter
 from actors.render.blank import is_blank
 from actors.render.opening import OpenFailure
 from manifests.pages import PageSpan
-from manifests.rows import Status
+from results.rows import Status
 from tests.actors.render_samples import call, encoded, item, only_page, renderer, text_pdf
 
 

@@ -9,7 +9,7 @@ from PIL import Image
 
 from actors.render.image import decode_image
 from manifests.pages import PageSpan
-from manifests.rows import Status
+from results.rows import Status
 from tests.actors.render_samples import call, corners, encoded, huge_png, item, only_page, render, renderer
 
 

@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from manifests.pages import PageSpan
-from manifests.rows import Status
+from results.rows import Status
 from tests.actors.render_samples import (
     call,
     encoded,

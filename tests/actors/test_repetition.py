@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from actors.generation.repetition import banned_tokens, tail_repeats, text_repeats
+from actors.engines.repetition import banned_tokens, tail_repeats, text_repeats
 
 SENTENCE = "The quick brown fox jumps over the lazy dog. "
 PROSE = "".join(f"Line {number} of a page that says something new each time. " for number in range(100))

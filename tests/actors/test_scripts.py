@@ -7,7 +7,7 @@ import pymupdf
 import pytest
 import rapidocr
 
-from actors.ocr.scripts import COVERED_SCRIPTS, ScriptVerdict, judge_scripts
+from actors.scripts.judge import COVERED_SCRIPTS, ScriptVerdict, judge_scripts
 
 # What RapidOCR read of drawn pages: text, confidence and the box's width by its height.
 # Made by benchmarks/scripts_training/fixtures.py.

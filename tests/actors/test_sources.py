@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from actors.sources import SourceCache, default_cache_dir
+from actors.sources.cache import SourceCache, default_cache_dir
 from manifests.documents import Document
 from manifests.errors import DocumentError, JobError
 from manifests.identity import local_uri

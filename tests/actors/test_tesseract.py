@@ -11,7 +11,7 @@ import pytest
 from actors.engines.base import Completion, Request
 from actors.engines.config import EngineConfig
 from actors.engines.load import load_engine
-from actors.ocr.languages import (
+from actors.scripts.languages import (
     debian_package,
     languages_for,
     needs_tesseract,
@@ -29,7 +29,7 @@ needs_program = pytest.mark.skipif(not installed, reason="tesseract is not insta
 
 
 def has(language: str) -> bool:
-    from actors.engines.tesseract import installed_languages
+    from actors.engines.tesseract.engine import installed_languages
 
     return installed and language in installed_languages()
 

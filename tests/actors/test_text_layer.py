@@ -11,12 +11,12 @@ import pymupdf
 import pytest
 from PIL import Image
 
+from actors.chunks import RenderedPage
 from actors.render.config import RenderConfig
 from actors.render.pdf import PdfPages
 from actors.render.renderer import Renderer
-from actors.sources import SourceCache
-from manifests.rows import Status
-from manifests.work import RenderedPage
+from actors.sources.cache import SourceCache
+from results.rows import Status
 from tests.actors.layer_samples import (
     HEIGHT,
     PROSE,

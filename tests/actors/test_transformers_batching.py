@@ -8,8 +8,8 @@ from concurrent.futures import Future
 import pytest
 
 from actors.engines.base import Completion, Request
-from actors.generation.transformers_batching import PATIENCE, Batcher, Job, choose
-from actors.generation.transformers_inputs import Row
+from actors.engines.transformers.batching import PATIENCE, Batcher, Job, choose
+from actors.engines.transformers.inputs import Row
 from manifests.errors import EngineDead, EngineError
 
 LIMIT_S = 20

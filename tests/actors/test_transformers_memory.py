@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from actors.generation.transformers_memory import (
+from actors.engines.transformers.memory import (
     BatchSize,
     PageTokens,
     Placement,
@@ -12,7 +12,7 @@ from actors.generation.transformers_memory import (
     parse_max_memory,
     place,
 )
-from actors.weights.shape import model_shape
+from actors.models.weights.shape import model_shape
 from manifests.errors import ConfigError
 
 GIB = 2**30

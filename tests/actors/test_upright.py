@@ -8,7 +8,7 @@ import math
 import numpy as np
 import pytest
 
-from actors.ocr.upright import Quad, lies_on_its_side, quad_of, sides, skew_of
+from actors.engines.line_ocr.upright import Quad, lies_on_its_side, quad_of, sides, skew_of
 
 
 def line(width: float, height: float, clockwise: float) -> Quad:

@@ -11,12 +11,12 @@ from typing import Any
 import pytest
 
 from actors.engines.config import EngineConfig
-from actors.weights.cards import COMMON_CARDS, Card
-from actors.weights.check import check_folder
-from actors.weights.guard import check_model
-from actors.weights.headers import Tensor
-from actors.weights.memory import Plan, estimate, first_that_fits, plan_of, weight_share
-from actors.weights.shape import ModelShape, model_shape
+from actors.models.weights.cards import COMMON_CARDS, Card
+from actors.models.weights.check import check_folder
+from actors.models.weights.guard import check_model
+from actors.models.weights.headers import Tensor
+from actors.models.weights.memory import Plan, estimate, first_that_fits, plan_of, weight_share
+from actors.models.weights.shape import ModelShape, model_shape
 from manifests.errors import ConfigError
 from tests.actors.model_folders import (
     INTERNVL,

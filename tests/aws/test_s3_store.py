@@ -11,7 +11,7 @@ import pytest
 from aws.config import S3Config
 from aws.s3_store import S3Store
 from manifests.errors import ConfigError, StoreError
-from manifests.store import Created
+from results.store import Created
 from tests.s3_server import Fault, S3Server
 from tests.store_contract import StoreContract, processes
 

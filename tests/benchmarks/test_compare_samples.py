@@ -12,10 +12,10 @@ from rich.console import Console
 
 from benchmarks.quality.compare import compare, show
 from benchmarks.quality.measure import sample_files
-from manifests.local_store import LocalStore
-from manifests.rows import ResultRow, Status, rows_to_batch
-from manifests.samples.drawing.blocks import Block, Kind, KnownDocument, KnownPage
-from manifests.unit_files import encode_table, sealed_path
+from benchmarks.samples.blocks import Block, Kind, KnownDocument, KnownPage
+from results.local_store import LocalStore
+from results.rows import ResultRow, Status, rows_to_batch
+from results.unit_files import encode_table, sealed_path
 
 TEXT = "The captain kept a careful record of every visitor."
 

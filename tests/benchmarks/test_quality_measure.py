@@ -12,9 +12,9 @@ from actors.engines.config import EngineConfig
 from benchmarks.quality import tables
 from benchmarks.quality.measure import KnownFile, drawn_files, fresh_files, measure
 from benchmarks.quality.readers import BARE, BareTesseract, EngineReader, PageText, installed_languages
-from manifests.rows import Status
-from manifests.samples.drawing.classes import Order, draw
-from manifests.samples.drawing.layouts import A5
+from benchmarks.samples.classes import Order, draw
+from benchmarks.samples.layouts import A5
+from results.rows import Status
 
 
 class Recital:

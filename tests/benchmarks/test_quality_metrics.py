@@ -12,7 +12,7 @@ from benchmarks.quality.metrics import cell_counts, order_pairs, same_cell, scor
 from benchmarks.quality.readers import BARE, PageText
 from benchmarks.quality.tables import judged
 from benchmarks.quality.text import known_text, plain_text, tables
-from manifests.samples.drawing.blocks import Block, Kind, KnownPage
+from benchmarks.samples.blocks import Block, Kind, KnownPage
 
 LEFT = (
     "the captain of the ferry kept a careful record",

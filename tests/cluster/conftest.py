@@ -7,6 +7,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -27,6 +28,7 @@ class SharedCluster:
         self._env = env
         self._temp_dir = tempfile.mkdtemp(prefix="pf-", dir="/tmp")  # short: Ray puts sockets there
         self._token = uuid4().hex
+        (Path(tempfile.gettempdir()) / "ray").mkdir(exist_ok=True)  # Ray notes the head there, also of ours
         with self._environment():
             self._cluster = Cluster(
                 initialize_head=True,

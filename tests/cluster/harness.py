@@ -226,7 +226,7 @@ class Runner:
         raw: bool = False,
     ) -> Job:
         """``pagefleet WORDS…`` in a session of its own; with ``raw`` any other command line."""
-        command = [] if raw else [sys.executable, "-c", "from jobs.cli import main; main()"]
+        command = [] if raw else [sys.executable, "-c", "from jobs.cli.main import main; main()"]
         command += [str(word) for word in words]
         for assignment in sets:
             command += ["--set", assignment]

@@ -99,7 +99,7 @@ def _checkout(folder: Path) -> Path:
         shutil.copytree(
             ROOT / package, folder / package, ignore=shutil.ignore_patterns("__pycache__", "samples")
         )
-    engine = folder / "actors" / "engines" / "scripted.py"
+    engine = folder / "actors" / "engines" / "scripted" / "engine.py"
     source = engine.read_text()
     assert source.count('"script"') == 1
     engine.write_text(source.replace('"script"', '"submitted"'))

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from jobs.cli import app
+from jobs.cli.main import app
 from tests.engines.tiny_reader.model import MODEL
 from tests.engines.tiny_reader.pages import SIDE, write_pdf
 from tests.engines.vllm_serve import VllmServe

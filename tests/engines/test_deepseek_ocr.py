@@ -20,12 +20,12 @@ from vllm.renderers import renderer_from_config
 
 from actors.engines.base import Completion, Request
 from actors.engines.config import EngineConfig
-from actors.engines.vllm import VllmEngine
-from actors.generation import vllm_deepseek
-from actors.generation.vllm_arguments import engine_arguments
-from actors.generation.vllm_deepseek import ENVIRONMENT as SIZES
-from actors.generation.vllm_deepseek import announce, sizes
-from actors.generation.vllm_start import create_config
+from actors.engines.vllm.arguments import engine_arguments
+from actors.engines.vllm.deepseek import ENVIRONMENT as SIZES
+from actors.engines.vllm.deepseek import announce, sizes
+from actors.engines.vllm.engine import VllmEngine
+from actors.engines.vllm.engine import deepseek as vllm_deepseek
+from actors.engines.vllm.start import create_config
 from manifests.errors import ConfigError
 
 FIRST, SECOND = "DeepseekOCRForCausalLM", "DeepseekOCR2ForCausalLM"
@@ -202,7 +202,7 @@ def test_a_size_that_would_kill_vllm_at_the_first_page_is_refused(
 def test_vllms_own_processes_read_at_the_size_that_is_asked_for() -> None:
     script = f"""
 import os, sys
-from actors.generation.vllm_plugin import register
+from actors.engines.vllm.plugin import register
 from vllm.plugins import load_general_plugins
 register()
 assert not [name for name in sys.modules if "deepseek_ocr" in name]  # it costs no other model anything

@@ -11,7 +11,7 @@ import pytest
 
 from actors.engines.base import Completion, Request
 from actors.engines.config import EngineConfig
-from actors.engines.openai import OpenAiEngine
+from actors.engines.openai.engine import OpenAiEngine
 from actors.render.image import encode_jpeg
 from manifests.errors import ConfigError, EngineError
 from tests.engines.tiny_reader.model import MODEL

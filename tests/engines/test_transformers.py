@@ -18,7 +18,7 @@ from transformers import AutoModelForImageTextToText
 
 from actors.engines.base import Completion, Request
 from actors.engines.config import EngineConfig
-from actors.engines.transformers import TransformersEngine
+from actors.engines.transformers.engine import TransformersEngine
 from manifests.errors import ConfigError, EngineDead, EngineError
 from tests.engines.tiny_reader.model import MODEL
 from tests.engines.tiny_reader.pages import draw, numbers

@@ -21,7 +21,7 @@ from transformers.convert_slow_tokenizer import bytes_to_unicode
 
 from actors.engines.base import Completion, Request
 from actors.engines.config import EngineConfig
-from actors.engines.transformers import TransformersEngine
+from actors.engines.transformers.engine import TransformersEngine
 from manifests.errors import ConfigError, EngineError
 
 SPECIAL = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")

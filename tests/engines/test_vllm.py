@@ -12,11 +12,11 @@ import numpy as np
 import psutil
 import pytest
 
-from actors.engines import vllm
 from actors.engines.base import Completion, Request
 from actors.engines.config import EngineConfig, Sampling
 from actors.engines.load import load_engine
-from actors.generation.vllm_sampling import sampling_params
+from actors.engines.vllm.engine import engine as vllm
+from actors.engines.vllm.sampling import sampling_params
 from manifests.errors import ConfigError, EngineDead, EngineError
 from tests.engines.tiny_reader.model import MODEL
 from tests.engines.tiny_reader.pages import draw, numbers

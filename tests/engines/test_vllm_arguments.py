@@ -12,13 +12,13 @@ import pytest
 from vllm.tokenizers import cached_tokenizer_from_config
 
 from actors.engines.config import EngineConfig, Sampling
-from actors.engines.vllm import VllmEngine
-from actors.generation import vllm_start
-from actors.generation.vllm_arguments import NGRAM_GUARD, check_engine_args, engine_arguments
-from actors.generation.vllm_failures import explain, is_collision, root_cause
-from actors.generation.vllm_prompts import PromptWriter
-from actors.generation.vllm_sampling import sampling_params
-from actors.generation.vllm_start import create_config
+from actors.engines.vllm.arguments import NGRAM_GUARD, check_engine_args, engine_arguments
+from actors.engines.vllm.engine import VllmEngine
+from actors.engines.vllm.engine import start as vllm_start
+from actors.engines.vllm.failures import explain, is_collision, root_cause
+from actors.engines.vllm.prompts import PromptWriter
+from actors.engines.vllm.sampling import sampling_params
+from actors.engines.vllm.start import create_config
 from manifests.errors import ConfigError, EngineDead, EngineError
 from tests.engines.tiny_reader.model import MODEL
 

@@ -13,9 +13,9 @@ from vllm.transformers_utils.model_arch_config_convertor import (
     ModelArchConfigConvertorBase,
 )
 
-from actors.weights.check import check_folder
-from actors.weights.report import GIB
-from actors.weights.shape import model_shape
+from actors.models.weights.check import check_folder
+from actors.models.weights.report import GIB
+from actors.models.weights.shape import model_shape
 from tests.engines.tiny_reader.model import MODEL
 from tests.engines.vllm_serve import VllmServe
 

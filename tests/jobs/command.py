@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from actors.engines.scripted import ScriptedEngine
-from jobs.cli import app
+from actors.engines.scripted.engine import ScriptedEngine
+from jobs.cli.main import app
 from tests.cluster.harness import QUICK, Key, script
 
 

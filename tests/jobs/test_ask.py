@@ -15,8 +15,8 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner, Result
 
-from actors.engines.scripted import ScriptedEngine
-from jobs.cli import app
+from actors.engines.scripted.engine import ScriptedEngine
+from jobs.cli.main import app
 
 SAMPLES = Path(__file__).parents[2] / "manifests" / "samples" / "documents"
 LETTER, KETCHES = SAMPLES / "letter.pdf", SAMPLES / "cards" / "ketches.tif"

@@ -14,13 +14,9 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
+from actors.chunks import Chunk, RenderedPage
 from actors.render.renderer import _Answer  # the very code that says what a chunk covers
-from actors.writer import UnitWriter, WriterConfig
-from jobs.driver import Driver, DriverConfig, QuietWatcher, Stopped
-from manifests.claims import Claims, Owner
-from manifests.documents import Document
-from manifests.errors import DocumentError, JobError, OutputRefused
-from manifests.fleet import (
+from cluster.fleet import (
     Cause,
     ChunkLost,
     Event,
@@ -36,12 +32,17 @@ from manifests.fleet import (
     UnitOpened,
     UnitSealed,
 )
-from manifests.local_store import LocalStore
-from manifests.pages import plan_pages
-from manifests.rows import BLANK_TEXT, ResultRow, Status, rows_to_batch
-from manifests.unit_files import read_footer, read_plan, sealed_path
+from jobs.driver.driver import Driver, DriverConfig, QuietWatcher, Stopped
+from manifests.documents import Document
+from manifests.errors import DocumentError, JobError, OutputRefused
+from manifests.pages import DOCUMENT_PAGE, plan_pages
 from manifests.units import Unit, UnitPlan, cut_units, first_generation
-from manifests.work import DOCUMENT_PAGE, Chunk, OpenedDocument, ReadReport, RenderCall, RenderedPage
+from manifests.work import OpenedDocument, ReadReport, RenderCall
+from results.claims import Claims, Owner
+from results.local_store import LocalStore
+from results.rows import BLANK_TEXT, ResultRow, Status, rows_to_batch
+from results.unit_files import read_footer, read_plan, sealed_path
+from results.writer import UnitWriter, WriterConfig
 
 NODES = ("node-a", "node-b")
 TOO_MANY_TURNS = 30_000
@@ -116,7 +117,7 @@ class RendererDied(Exception):
 
 
 class FakeFleet:
-    """``manifests.fleet.Fleet`` in memory with a real writer. One step of one worker per poll."""
+    """``cluster.fleet.Fleet`` in memory with a real writer. One step of one worker per poll."""
 
     def __init__(
         self,
@@ -827,7 +828,7 @@ OTHER = Owner("other-run", "digest", "elsewhere", "boot", "ns", 1, 0.0)
 
 @pytest.mark.parametrize("seed", range(6))
 def test_a_unit_lost_to_another_process_and_won_back_is_completed_once(tmp_path, seed, monkeypatch):
-    monkeypatch.setattr("jobs.plan_queue.ASK_AGAIN_S", 0.0)
+    monkeypatch.setattr("jobs.driver.plan_queue.ASK_AGAIN_S", 0.0)
     bench = Bench(tmp_path, good(5), seed)
     when = random.Random(seed).randint(5, 120)
 
@@ -844,7 +845,7 @@ def test_a_unit_lost_to_another_process_and_won_back_is_completed_once(tmp_path,
 
 
 def test_nothing_more_is_rendered_of_a_unit_that_was_lost_nor_held_in_memory(tmp_path, monkeypatch):
-    monkeypatch.setattr("jobs.plan_queue.ASK_AGAIN_S", 0.0)
+    monkeypatch.setattr("jobs.driver.plan_queue.ASK_AGAIN_S", 0.0)
     bench = Bench(tmp_path, {"long": Source(400), **good(2)}, per_unit=1)
     long = bench.units[0].unit_id
     rendered_after: list[str] = []
@@ -879,7 +880,7 @@ def test_nothing_more_is_rendered_of_a_unit_that_was_lost_nor_held_in_memory(tmp
 
 
 def test_a_unit_another_process_sealed_is_not_read_again(tmp_path, monkeypatch):
-    monkeypatch.setattr("jobs.plan_queue.ASK_AGAIN_S", 0.0)
+    monkeypatch.setattr("jobs.driver.plan_queue.ASK_AGAIN_S", 0.0)
     bench = Bench(tmp_path, good(6))
     theirs = bench.units[1]
     bench.claims.taken[theirs.unit_id] = OTHER
@@ -908,7 +909,7 @@ def test_another_job_with_other_inputs_on_the_same_output_is_refused(tmp_path):
 
 
 def test_a_claim_with_other_inputs_that_shows_no_life_is_waited_for_until_it_is_free(tmp_path, monkeypatch):
-    monkeypatch.setattr("jobs.plan_queue.ASK_AGAIN_S", 0.0)
+    monkeypatch.setattr("jobs.driver.plan_queue.ASK_AGAIN_S", 0.0)
     bench = Bench(tmp_path, good(1))
     bench.claims.taken[bench.units[0].unit_id] = Owner("r9", "other-inputs", "far", "b", "n", 77, 0.0)
     bench.claims.alive = False

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from actors.engines.config import EngineConfig
-from actors.weights.cards import Card
-from jobs.gpu_groups import on_enough_gpus
+from actors.models.weights.cards import Card
+from jobs.models.gpu_groups import on_enough_gpus
 from tests.actors.model_folders import QWEN3_8B, large_model_folder
 
 GIB = 2**30

@@ -10,9 +10,9 @@ import pytest
 
 from jobs.config import JobConfig, fingerprint, load_config
 from jobs.job_file import PATH, check_still_ours, enter_output, read_job
-from manifests.claims import Claim, Owner
 from manifests.errors import OutputRefused
-from manifests.local_store import LocalStore
+from results.claims import Claim, Owner
+from results.local_store import LocalStore
 
 
 @pytest.fixture

@@ -13,13 +13,13 @@ import pytest
 from typer.testing import CliRunner
 
 from actors.engines.load import check_taken
-from actors.presets.library import GENERIC, presets
-from jobs import model_choice
-from jobs.cli import app
+from actors.models.presets.library import GENERIC, presets
+from jobs.cli.main import app
 from jobs.config import JobConfig, fingerprint, load_config
 from jobs.factories import open_store
 from jobs.flow import Outcome
 from jobs.job_file import enter_output
+from jobs.models import choice as model_choice
 from jobs.retrying import retry_config
 from manifests.errors import ConfigError
 
@@ -106,7 +106,9 @@ def test_the_mode_goes_over_the_size_and_the_size_over_the_preset(monkeypatch):
         mode = plain.modes["clean"].model_copy(update={"settings": settings(5) if expected > 4 else {}})
         update = {"settings": settings(3), "sizes": {"base": size}, "modes": {"clean": mode}}
         preset = plain.model_copy(update=update)
-        monkeypatch.setattr("actors.presets.choice.presets", lambda preset=preset: {"internvl3": preset})
+        monkeypatch.setattr(
+            "actors.models.presets.choice.presets", lambda preset=preset: {"internvl3": preset}
+        )
         assert load("engine.model=internvl3").engine.max_tiles == expected
 
 
@@ -268,7 +270,7 @@ def test_the_command_lines_options_reach_the_configuration(option, monkeypatch):
 
 def test_the_command_line_starts_without_heavy_libraries():
     heavy = ("huggingface_hub", "httpx", "numpy", "pyarrow", "pydantic", "ray", "yaml")
-    code = f"import sys, jobs.cli; print([name for name in {heavy} if name in sys.modules])"
+    code = f"import sys, jobs.cli.main; print([name for name in {heavy} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
 

@@ -20,10 +20,10 @@ import pytest
 import yaml
 from typer.testing import CliRunner, Result
 
-from actors.presets.library import GENERIC, presets
-from actors.presets.schema import Preset
-from jobs.cli import app
-from jobs.model_pull import needed_files
+from actors.models.presets.library import GENERIC, presets
+from actors.models.presets.schema import Preset
+from jobs.cli.main import app
+from jobs.models.pull import needed_files
 
 DOCS = Path(__file__).parents[2] / "docs" / "models.md"
 SHA = "0123456789abcdef0123456789abcdef01234567"

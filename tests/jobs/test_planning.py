@@ -13,17 +13,17 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from actors.writer import UnitWriter, WriterConfig
 from jobs.config import InputConfig
-from jobs.planning import Plan, materialise, plan_retry, plan_run
+from jobs.planning.planning import Plan, materialise, plan_retry, plan_run
 from jobs.summary import total_up
 from manifests.documents import Document
 from manifests.inputs import InputSet, expand_inputs
-from manifests.local_store import LocalStore
 from manifests.pages import plan_pages
-from manifests.rows import ResultRow, Status, rows_to_batch
-from manifests.unit_files import list_sealed, plan_path, read_footer, read_plan, sealed_path
 from manifests.units import UnitPlan, in_shard
+from results.local_store import LocalStore
+from results.rows import ResultRow, Status, rows_to_batch
+from results.unit_files import list_sealed, plan_path, read_footer, read_plan, sealed_path
+from results.writer import UnitWriter, WriterConfig
 
 PAGES = 6
 TWO = {"unit_documents": 2}

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 
 import pytest
 
-from jobs.read_queue import MAX_BLAMELESS_DEATHS, ReadOrder, ReadQueue
+from cluster.fleet import Cause, ReplicaUp, UnitKey
+from jobs.driver.read_queue import MAX_BLAMELESS_DEATHS, ReadOrder, ReadQueue
 from manifests.errors import JobError
-from manifests.fleet import Cause, ReplicaUp, UnitKey
 from manifests.pages import PageSpan
 from manifests.work import RenderReport
 

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from jobs.render_queue import CALLS_PER_RENDERER, RenderOrder, RenderQueue, Room
+from cluster.fleet import Cause
+from jobs.driver.render_queue import CALLS_PER_RENDERER, RenderOrder, RenderQueue, Room
 from manifests.documents import Document
 from manifests.errors import JobError
-from manifests.fleet import Cause
-from manifests.pages import PageSpan, spans_of
-from manifests.work import DOCUMENT_PAGE, OpenedDocument, RenderCall, RenderItem, RenderReport
+from manifests.pages import DOCUMENT_PAGE, PageSpan, spans_of
+from manifests.work import OpenedDocument, RenderCall, RenderItem, RenderReport
 from tests.actors.render_samples import renderer, text_pdf
 
 UNIT = ("u", 1)
@@ -190,7 +190,7 @@ def test_what_waited_behind_the_call_that_died_is_not_suspected():
 
 def test_a_page_that_hangs_alone_is_condemned_at_once_with_the_limit(monkeypatch):
     clock = [0.0]
-    monkeypatch.setattr("jobs.render_queue.time.monotonic", lambda: clock[0])
+    monkeypatch.setattr("jobs.driver.render_queue.time.monotonic", lambda: clock[0])
     made = queue(item(0, PageSpan(4, 4)))
     die(made, made.orders(WIDE, {"node"})[0])
     (alone,) = made.orders(WIDE, {"node"})

@@ -14,11 +14,11 @@ import pymupdf
 import pytest
 from PIL import Image
 
-from actors.engines.scripted import Script, ScriptedEngine
-from jobs.cli import this_command
-from manifests.claims import Claims, Owner
+from actors.engines.scripted.engine import Script, ScriptedEngine
+from jobs.cli.main import this_command
 from manifests.errors import JobError
-from manifests.local_store import LocalStore
+from results.claims import Claims, Owner
+from results.local_store import LocalStore
 from tests.actors.render_samples import text_pdf
 from tests.cluster.harness import (
     failed,

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-PACKAGES = ("actors", "aws", "cluster", "jobs", "manifests")
+PACKAGES = ("actors", "aws", "cluster", "jobs", "manifests", "results")
 PAGES = ("docs/troubleshooting.md", "docs/operations.md")
 OURS = "| pagefleet says |"
 HOLE = "\0"

@@ -25,13 +25,14 @@ from jobs.verify import format as verify_format
 from jobs.verify import manifests as verify_manifests
 from jobs.verify.check import Findings, Kind, VerifyS3Options, print_findings, verify
 from jobs.verify.report import MAX_KEPT
-from manifests.assembly import IMAGE_FLAG, PageText, document_markdown, markdown_file, page_image_file
 from manifests.documents import Document
 from manifests.errors import InputError, ManifestError
 from manifests.pages import plan_pages
 from manifests.reader import read_manifest
-from manifests.rows import BLANK_TEXT, SCHEMA, SCHEMA_VERSION, ResultRow, Status, rows_to_batch
-from manifests.unit_files import (
+from manifests.units import UnitPlan
+from results.assembly import IMAGE_FLAG, PageText, document_markdown, markdown_file, page_image_file
+from results.rows import BLANK_TEXT, SCHEMA, SCHEMA_VERSION, ResultRow, Status, rows_to_batch
+from results.unit_files import (
     FOOTER_KEY,
     Footer,
     SealedDocument,
@@ -40,7 +41,6 @@ from manifests.unit_files import (
     plan_path,
     sealed_path,
 )
-from manifests.units import UnitPlan
 
 Tamper = Callable[["Job"], None]
 

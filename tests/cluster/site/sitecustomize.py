@@ -61,7 +61,7 @@ def fail(what, seconds="0"):
     time.sleep(float(seconds))
 
 
-HOOKS = {"actors.engines.scripted": log_reads, "actors.render.pdf": spoil_rendering}
+HOOKS = {"actors.engines.scripted.engine": log_reads, "actors.render.pdf": spoil_rendering}
 
 
 class Finder(importlib.abc.MetaPathFinder):

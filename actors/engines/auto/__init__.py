@@ -1,0 +1,1 @@
+"""RapidOCR, and Tesseract for the scripts it does not cover."""

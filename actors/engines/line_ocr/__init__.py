@@ -1,0 +1,1 @@
+"""What engines that read lines share: pages made upright, ruled lines, lines composed to an answer."""

@@ -1,0 +1,1 @@
+"""Models behind OpenAI-compatible servers: which of several, how many requests, what a failure means."""

@@ -1,0 +1,1 @@
+"""An engine that makes its answers up, for tests and benchmarks."""

@@ -1,0 +1,1 @@
+"""Tesseract, where it is installed."""

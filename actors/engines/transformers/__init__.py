@@ -1,0 +1,1 @@
+"""Models by Transformers, in this process and in batches."""

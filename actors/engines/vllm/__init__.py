@@ -1,0 +1,1 @@
+"""Models by vLLM, in this process and its own."""

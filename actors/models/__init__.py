@@ -1,0 +1,1 @@
+"""What is known of models before one is loaded: presets and weights."""

@@ -1,0 +1,1 @@
+"""Which script a page is written in, and which engine and language cover it."""

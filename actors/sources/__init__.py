@@ -1,0 +1,1 @@
+"""Documents as local files, wherever they are."""

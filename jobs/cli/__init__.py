@@ -1,0 +1,1 @@
+"""The command line: arguments to calls, errors to messages and exit statuses."""

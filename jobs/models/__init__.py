@@ -1,0 +1,1 @@
+"""Models as the command line names them: chosen, checked, fetched, spread over GPUs."""

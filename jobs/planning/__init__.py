@@ -1,0 +1,1 @@
+"""What is left to read: inputs against what the output holds."""
