@@ -12,15 +12,14 @@ import numpy as np
 
 from actors.chunks import Chunk, RenderedPage, TextLayer
 from actors.engines.base import SCRIPT_FLAG, Completion, Engine, EngineInfo, Image, Request
-from actors.read_report import report_on
 from actors.render.image import decode_image, encode_jpeg
 from actors.render.raster import turn
 from actors.retry import Attempt, Problem, RetryPolicy
 from actors.watchdog import PageWatchdog
 from manifests.documents import Document
 from manifests.errors import EngineDead, EngineError, StoreError
-from manifests.work import ReadReport
 from results.assembly import IMAGE_FLAG, page_image_file
+from results.read_report import ReadReport, report_on
 from results.rows import BLANK_TEXT, LAYER_FLAG, ResultRow, Status
 from results.store import Store
 

@@ -11,7 +11,7 @@ class PageWatchdog:
     """A hard limit on the time without a finished page while pages are being read.
 
     It needs no GIL (faulthandler's timer is a C thread), so an engine stuck in native code dies too,
-    all stacks printed as its last words. ``limit_s`` 0 turns it off.
+    all stacks printed as the end of its log. ``limit_s`` 0 turns it off.
     """
 
     def __init__(self, limit_s: float, file: TextIO | None = None) -> None:

@@ -12,8 +12,9 @@ import numpy as np
 from actors.chunks import Chunk, RenderedPage
 from actors.engines.base import EngineInfo
 from manifests.pages import PageSpan
-from manifests.work import OpenedDocument, ReadReport, RenderCall, RenderReport
+from manifests.work import OpenedDocument, RenderCall, RenderReport
 from results.local_store import LocalStore
+from results.read_report import ReadReport
 from results.rows import ResultRow, Status
 from results.writer import UnitWriter, WriterConfig
 

@@ -12,7 +12,8 @@ from enum import StrEnum
 from typing import Any, Protocol
 
 from manifests.units import UnitPlan
-from manifests.work import ReadReport, RenderCall, RenderReport
+from manifests.work import RenderCall, RenderReport
+from results.read_report import ReadReport
 from results.rows import ResultRow
 
 UnitKey = tuple[str, int]
@@ -41,7 +42,7 @@ class RendererLost:
     renderer: str
     cause: Cause
     calls: tuple[int, ...]
-    words: str = ""
+    log_tail: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,13 +72,13 @@ class ReplicaUp:
 
 @dataclass(frozen=True, slots=True)
 class ReplicaLost:
-    """``reads`` are what it held; ``words`` its last output; ``loading`` others that are being started
+    """``reads`` are what it held; ``log_tail`` the end of its log; ``loading`` others that are being started
     where no start has failed."""
 
     replica: str
     cause: Cause
     reads: tuple[int, ...]
-    words: str = ""
+    log_tail: str = ""
     loading: int = 0
 
 

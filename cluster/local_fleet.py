@@ -40,7 +40,8 @@ from cluster.fleet import (
 )
 from manifests.errors import JobError
 from manifests.units import UnitPlan
-from manifests.work import ReadReport, RenderCall
+from manifests.work import RenderCall
+from results.read_report import ReadReport
 from results.rows import ResultRow, rows_to_batch
 from results.writer import UnitWriter
 

@@ -35,7 +35,7 @@ from cluster.fleet import (
     UnitSealed,
 )
 from cluster.placement import check_gpus, renderer_counts, replica_bundle, replica_count
-from cluster.workers import Renderer, Replica, WorkerInfo, Writer, read_last_words, read_stacks
+from cluster.workers import Renderer, Replica, WorkerInfo, Writer, read_log_tail, read_stacks
 from manifests.errors import JobError, UserError
 from manifests.units import UnitPlan
 from manifests.work import RenderCall
@@ -45,7 +45,7 @@ CHECK_WRITER_S = 1.0
 LOOK_FOR_NODES_S = 2.0
 MAX_BACKOFF_S = 60.0
 WRITER_ANSWER_S = 300.0
-LAST_WORDS_WITHIN_S = 5.0
+LOG_TAIL_WITHIN_S = 5.0
 DRAIN_PATIENCE_S = (1.0, 3.0)
 """What others have finished is stored before more patience goes to a replica that does not answer."""
 
@@ -204,8 +204,8 @@ class RayFleet:
         for worker in self._workers.values():
             if worker.info is not None and worker.info.log:
                 info = worker.info
-                words = self._on_node(read_stacks, info.node, info.pid, info.log)
-                parts.append(f"--- {worker.name} (pid {info.pid})\n{words}")
+                log_tail = self._on_node(read_stacks, info.node, info.pid, info.log)
+                parts.append(f"--- {worker.name} (pid {info.pid})\n{log_tail}")
         return "\n".join(parts)
 
     def _tell(self, method: str, *args: Any) -> Any:
@@ -265,28 +265,28 @@ class RayFleet:
         for ref in [ref for ref, pending in self._pending.items() if pending.worker == worker.name]:
             del self._pending[ref]
         cause = cause_of(error, worker.node, started=worker.up)
-        words = self._last_words(worker, error, cause)
+        log_tail = self._log_tail(worker, error, cause)
         ray.kill(worker.actor)
         slot = worker.slot
         slot.failures = 0 if worker.up else slot.failures + 1
         backoff_s = min(MAX_BACKOFF_S, 2.0**slot.failures - 1.0)
         self._due.append((time.monotonic() + backoff_s, slot))
         if slot.kind == "renderer":
-            return RendererLost(worker.name, cause, tuple(worker.calls), words)
-        return ReplicaLost(worker.name, cause, tuple(worker.calls), words, self._promising())
+            return RendererLost(worker.name, cause, tuple(worker.calls), log_tail)
+        return ReplicaLost(worker.name, cause, tuple(worker.calls), log_tail, self._promising())
 
-    def _last_words(self, worker: _Worker, error: Exception, cause: Cause) -> str:
+    def _log_tail(self, worker: _Worker, error: Exception, cause: Cause) -> str:
         if worker.info is not None and worker.info.log and cause is not Cause.NODE:
-            words = self._on_node(read_last_words, worker.info.node, worker.info.log)
-            if words:
-                return words
+            log_tail = self._on_node(read_log_tail, worker.info.node, worker.info.log)
+            if log_tail:
+                return log_tail
         return str(own_error(error) or error)
 
     def _on_node(self, task: Any, node: str, *args: Any) -> str:
         strategy = NodeAffinitySchedulingStrategy(node, soft=False)
         try:
             ref = task.options(scheduling_strategy=strategy).remote(*args)
-            return str(ray.get(ref, timeout=LAST_WORDS_WITHIN_S))
+            return str(ray.get(ref, timeout=LOG_TAIL_WITHIN_S))
         except Exception as error:  # noqa: BLE001 - a help for people, never worth failing for
             return f"(not to be had: {type(error).__name__})"
 
@@ -375,7 +375,7 @@ class RayFleet:
         self._pending[actor.start.remote()] = _Pending(lambda info: self._renderer_up(worker, info), name)
 
     def _load(self, worker: _Worker, info: WorkerInfo) -> None:
-        """Have a replica load its engine, now that its last words will be found should it die of that."""
+        """Have a replica load its engine, now that the end of its log will be found should it die of that."""
         worker.info = info
         ref = worker.actor.start.remote()
         self._pending[ref] = _Pending(lambda info: self._replica_up(worker, info), worker.name)

@@ -17,10 +17,11 @@ from typing import Any
 import ray
 
 from manifests.errors import EngineDead
-from manifests.work import ReadReport, RenderCall, RenderReport
+from manifests.work import RenderCall, RenderReport
+from results.read_report import ReadReport
 from results.rows import ResultRow, rows_to_batch
 
-LAST_WORDS_LINES = 40
+LOG_TAIL_LINES = 40
 TAIL_BYTES = 16_384
 STACKS_WITHIN_S = 1.0
 REPORT_S = 0.5
@@ -30,7 +31,7 @@ the others are done and there is room for more."""
 
 @dataclass(frozen=True, slots=True)
 class WorkerInfo:
-    """Where a worker is, and where its last words will be found."""
+    """Where a worker is, and where its log is."""
 
     node: str
     pid: int
@@ -41,7 +42,7 @@ class WorkerInfo:
 
 
 def _describe(**more: Any) -> WorkerInfo:
-    faulthandler.enable()  # a crash in native code leaves its stacks as last words
+    faulthandler.enable()  # a crash in native code leaves its stacks in the log
     faulthandler.register(signal.SIGUSR1, all_threads=True)
     stderr = Path("/proc/self/fd/2")
     log = str(stderr.readlink()) if stderr.is_symlink() else ""
@@ -149,7 +150,7 @@ class Writer:
 
 
 @ray.remote(num_cpus=0, max_retries=0)
-def read_last_words(log: str) -> str:
+def read_log_tail(log: str) -> str:
     """The end of a worker's log, read on its own node."""
     return tail(log)
 
@@ -173,4 +174,4 @@ def tail(log: str) -> str:
     with path.open("rb") as file:
         file.seek(max(0, path.stat().st_size - TAIL_BYTES))
         lines = file.read().decode(errors="replace").splitlines()
-    return "\n".join(lines[-LAST_WORDS_LINES:])
+    return "\n".join(lines[-LOG_TAIL_LINES:])

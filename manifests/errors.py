@@ -7,11 +7,13 @@ PagefleetError
 │   ├── ManifestError     a malformed manifest line: ``file:line: field: what is allowed``
 │   └── OutputRefused     the output folder belongs to another job
 ├── PageError             recorded as the reason of a ``failed`` row; nothing else is lost
-│   ├── DocumentError     the whole document cannot be opened: its one row has ``page=0``
+│   ├── DocumentError     this document cannot be opened: its one row has ``page=0``
 │   └── EngineError       the engine refused or spoiled one page
+├── SourceUnavailable     sources do not answer at present: the job waits, then stops; no row is made
 ├── EngineDead            the replica's process is replaced
 ├── StoreError            the output store cannot be read or written; the job stops
 └── JobError              the job stops: stalled, environment at fault, counts do not match
+    └── EngineUnavailable what the engine asks (servers) does not answer; the pages are asked again
 
 All carry their message as the only argument, so that they survive pickling between processes.
 """
@@ -50,11 +52,17 @@ class PageError(PagefleetError):
 
 
 class DocumentError(PageError):
-    """A document cannot be opened; the message becomes the reason of its row ``page=0``."""
+    """Something is wrong with this document, not with the place it is read from; the message becomes the
+    reason of its row ``page=0``."""
 
 
 class EngineError(PageError):
     """The engine could not read one page; its neighbours are unaffected."""
+
+
+class SourceUnavailable(PagefleetError):
+    """Sources cannot be read at present (a timeout, a 5xx, credentials that expired, a mount that is
+    gone): no document is to blame. Whoever reads them waits and tries again."""
 
 
 class EngineDead(PagefleetError):
@@ -67,3 +75,8 @@ class StoreError(PagefleetError):
 
 class JobError(PagefleetError):
     """The job cannot go on; what is stored stays stored and the job can be resumed."""
+
+
+class EngineUnavailable(JobError):
+    """What an engine depends on (its servers) has not answered for as long as it may: no page is to
+    blame, none becomes a row, and the job stops resumable."""

@@ -1,4 +1,4 @@
-"""What passes between the driver, the renderers and the replicas: calls, chunks and reports.
+"""What passes between the driver and the renderers: calls and reports.
 
 A render call names page spans of documents of one unit; its answer is a small report for the driver
 and a chunk of rendered pages that travels on to a replica without passing through the driver.
@@ -6,7 +6,7 @@ and a chunk of rendered pages that travels on to a replica without passing throu
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from manifests.documents import Document
 from manifests.pages import PageSpan
@@ -51,43 +51,26 @@ class OpenedDocument:
 
 
 @dataclass(frozen=True, slots=True)
+class UnavailableSource:
+    """A document whose source does not answer at present (``SourceUnavailable``)."""
+
+    doc_index: int
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
 class RenderReport:
     """The driver's share of a render call's answer: no pixels, no texts.
 
     ``opened`` lists every document the call opened, in order; ``covered`` the spans that are in the
     chunk, in its order (``PageSpan(0, 0)`` for a document that could not be opened); ``to_read``
-    counts pages an engine is to read; ``image_bytes`` is the size of all images.
+    counts pages an engine is to read; ``image_bytes`` is the size of all images. ``unavailable`` names
+    documents that could not be looked at for no fault of theirs: the call ended before the first of them,
+    and what it did not cover is asked again.
     """
 
     opened: tuple[OpenedDocument, ...] = ()
     covered: tuple[tuple[int, PageSpan], ...] = ()
     to_read: int = 0
     image_bytes: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class ReadReport:
-    """What reading a chunk, or some of its pages, came to; the rows themselves went to the writer."""
-
-    statuses: dict[str, int] = field(default_factory=dict)
-    prompt_tokens: int = 0
-    completion_tokens: int = 0
-    infer_s: float = 0.0
-    layers: int = 0
-    """Pages whose text is their text layer: no engine answered for them."""
-
-    @property
-    def pages(self) -> int:
-        return sum(self.statuses.values())
-
-    def __add__(self, other: ReadReport) -> ReadReport:
-        statuses = {**self.statuses}
-        for status, count in other.statuses.items():
-            statuses[status] = statuses.get(status, 0) + count
-        return ReadReport(
-            statuses,
-            self.prompt_tokens + other.prompt_tokens,
-            self.completion_tokens + other.completion_tokens,
-            self.infer_s + other.infer_s,
-            self.layers + other.layers,
-        )
+    unavailable: tuple[UnavailableSource, ...] = ()

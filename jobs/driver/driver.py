@@ -34,8 +34,9 @@ from jobs.driver.render_queue import RenderQueue, Room, Unrenderable
 from manifests.errors import JobError
 from manifests.pages import DOCUMENT_PAGE, PageSpan, plan_pages, spans_of, subtract_pages
 from manifests.units import UnitPlan
-from manifests.work import ReadReport, RenderItem
+from manifests.work import RenderItem
 from results.claims import Claims
+from results.read_report import ReadReport
 from results.rows import ResultRow, Status
 
 POLL_S = 0.1
@@ -229,7 +230,7 @@ class Driver:
         if last and self.reading.only_unproven_left:
             raise JobError(
                 "every page that was read killed its engine and none was ever finished: the environment "
-                f"is at fault, no page was condemned. The engine's last words:\n{self.reading.last_words}"
+                f"is at fault, no page was condemned. The end of the engine's log:\n{self.reading.log_tail}"
             )
         for key, unit in self._units.items():
             outstanding = self.rendering.outstanding[key] + self.reading.outstanding[key] + unit.writes
@@ -320,19 +321,19 @@ class Driver:
                 self._watcher.happened(
                     f"{event.replica} is ready: {event.engine}, loaded in {event.load_s:.1f} s"
                 )
-            case RendererLost(renderer, cause, calls, words):
+            case RendererLost(renderer, cause, calls, log_tail):
                 self.progress.renderer_deaths += cause is Cause.CRASH
                 self._watcher.happened(
                     f"{renderer} is gone ({cause}); what it was working on is looked at alone"
                 )
-                self.rendering.lost(renderer, cause, calls, words)
-            case ReplicaLost(replica, cause, reads, words, loading):
+                self.rendering.lost(renderer, cause, calls, log_tail)
+            case ReplicaLost(replica, cause, reads, log_tail, loading):
                 self.progress.replica_deaths += cause is Cause.CRASH
-                last = " ".join(words.split())[-160:]
+                last = " ".join(log_tail.split())[-160:]
                 self._watcher.happened(
-                    f"{replica} is gone ({cause}), it is replaced. Its last words: …{last}"
+                    f"{replica} is gone ({cause}), it is replaced. The end of its log: …{last}"
                 )
-                self.reading.lost(replica, cause, reads, words, loading)
+                self.reading.lost(replica, cause, reads, log_tail, loading)
             case ChunkLost(read):
                 self._render_again(read)
 

@@ -61,7 +61,7 @@ class _Suspect:
     index: int
     deaths: int = 0
     finished_before: int = 0
-    words: str = ""
+    log_tail: str = ""
 
 
 @dataclass(slots=True)
@@ -234,7 +234,7 @@ class ReadQueue:
         self._finish_part(read.part.chunk)
         return chunk.unit, lost
 
-    def lost(self, replica: str, cause: Cause, reads: Sequence[int], words: str, loading: int = 0) -> None:
+    def lost(self, replica: str, cause: Cause, reads: Sequence[int], log_tail: str, loading: int = 0) -> None:
         """A replica is gone. After a crash what it held are suspects, otherwise it waits again.
 
         Raises JobError when deaths say that the environment is at fault: not because one of several
@@ -249,23 +249,23 @@ class ReadQueue:
             if self._failed_starts >= MAX_FAILED_STARTS and not self._replicas and not loading:
                 raise JobError(
                     f"the engine did not start, {self._failed_starts} times in a row. "
-                    f"Its last words:\n{words}"
+                    f"The end of its log:\n{log_tail}"
                 )
         for read in held:
             if cause is not Cause.CRASH:
                 self._wait_again(read)
             elif read.suspect is not None:
-                self._died_alone(read, read.suspect, words)
+                self._died_alone(read, read.suspect, log_tail)
             else:
                 self._accuse(read)
         if cause is Cause.CRASH and held:
-            self._judge_environment(words)
+            self._judge_environment(log_tail)
         elif cause is not Cause.START and held:
             self._blameless_deaths += 1
             if self._blameless_deaths >= MAX_BLAMELESS_DEATHS:
                 raise JobError(
                     f"{self._blameless_deaths} replicas in a row were lost ({cause}) and no page was "
-                    f"finished in between. Last words:\n{words}"
+                    f"finished in between. The end of its log:\n{log_tail}"
                 )
 
     def condemned(self, *, nothing_else_left: bool) -> list[EngineKiller]:
@@ -285,7 +285,7 @@ class ReadQueue:
         for suspect in proven:
             chunk = self._chunks[suspect.chunk]
             doc_index, page = chunk.pages[suspect.index]
-            last = " ".join(suspect.words.split())[-300:]
+            last = " ".join(suspect.log_tail.split())[-300:]
             killers.append(EngineKiller(chunk.unit, doc_index, page, f"killed its engine: {last}"))
             self._finish_part(suspect.chunk)
         return killers
@@ -296,8 +296,8 @@ class ReadQueue:
         return bool(self._unproven) and not (self._ready or self._suspects or self._reads)
 
     @property
-    def last_words(self) -> str:
-        return self._unproven[-1].words if self._unproven else ""
+    def log_tail(self) -> str:
+        return self._unproven[-1].log_tail if self._unproven else ""
 
     def _hungriest(self) -> str:
         """The replica that is furthest from its window, or '' when all are full."""
@@ -394,21 +394,21 @@ class ReadQueue:
         if not chunk.parts:
             self._discard(part.chunk)
 
-    def _died_alone(self, read: _Read, suspect: _Suspect, words: str) -> None:
+    def _died_alone(self, read: _Read, suspect: _Suspect, log_tail: str) -> None:
         if self._chunks[suspect.chunk].orphaned or not self._unstored(read.part):
             self._finish_part(suspect.chunk)
             return
         if not suspect.deaths:
             suspect.finished_before = self.finished
         suspect.deaths += 1
-        suspect.words = words
+        suspect.log_tail = log_tail
         if suspect.deaths >= DEATHS_ALONE:
             self._unproven.append(suspect)
         else:
             self._suspects.append(suspect)  # the others first: one of them may prove the engine
 
-    def _judge_environment(self, words: str) -> None:
-        tail = f"no page was condemned. The engine's last words:\n{words}"
+    def _judge_environment(self, log_tail: str) -> None:
+        tail = f"no page was condemned. The end of the engine's log:\n{log_tail}"
         if self.finished > self._finished_at_death:
             self._finished_at_death, self._deaths = self.finished, 0
         self._deaths += 1
@@ -421,7 +421,7 @@ class ReadQueue:
         if self._condemned > max(MIN_CONDEMNED, MAX_CONDEMNED_SHARE * self.finished):
             raise JobError(
                 f"{self._condemned} pages killed their engine, {self.finished} were finished: the "
-                f"environment or the model is at fault. The engine's last words:\n{words}"
+                f"environment or the model is at fault. The end of the engine's log:\n{log_tail}"
             )
 
     def _finish_part(self, number: int) -> None:

@@ -212,7 +212,7 @@ class RenderQueue:
         self.outstanding[unit] += len(left) - len(call.jobs)
         return unit
 
-    def lost(self, renderer: str, cause: Cause, calls: tuple[int, ...], words: str) -> None:
+    def lost(self, renderer: str, cause: Cause, calls: tuple[int, ...], log_tail: str) -> None:
         """A renderer is gone: what it was working on is rendered page by page, what waited behind
         that, or came too late, goes back in line.
 
@@ -224,7 +224,7 @@ class RenderQueue:
             self._take_back(self._calls.pop(number))
         for call in map(self._calls.pop, calls[:1]):
             if cause is Cause.CRASH and not call.dropped:
-                self._suspect(call, words)
+                self._suspect(call, log_tail)
             else:
                 self._take_back(call)
         if cause in (Cause.CRASH, Cause.START):
@@ -232,7 +232,7 @@ class RenderQueue:
             if self._deaths_in_a_row >= MAX_DEATHS_WITHOUT_AN_ANSWER + 2 * len(self._renderers):
                 raise JobError(
                     f"{self._deaths_in_a_row} renderers died in a row without rendering a page: the "
-                    f"environment is at fault, no page was condemned. Last words:\n{words}"
+                    f"environment is at fault, no page was condemned. The end of its log:\n{log_tail}"
                 )
 
     def condemned(self, *, nothing_else_left: bool) -> list[Unrenderable]:
@@ -346,7 +346,7 @@ class RenderQueue:
             ),
         )
 
-    def _suspect(self, call: _Call, words: str) -> None:
+    def _suspect(self, call: _Call, log_tail: str) -> None:
         """A renderer died of this call: its pages are rendered alone; twice alone, or over time, and
         the page is to blame."""
         job = call.jobs[0]
@@ -360,7 +360,7 @@ class RenderQueue:
         job.deaths += 1
         limit_s = self._limits_s[1 if job.item.spans else 0]
         took_s = time.monotonic() - call.started
-        timed_out = took_s >= ALMOST * limit_s and not any(word in words for word in WORDS_OF_A_CRASH)
+        timed_out = took_s >= ALMOST * limit_s and not any(word in log_tail for word in WORDS_OF_A_CRASH)
         if not timed_out and job.deaths < DEATHS_ALONE:
             self._suspects.append(job)
             return

@@ -11,9 +11,9 @@ from actors.chunks import RenderedPage, TextLayer
 from actors.engines.base import Completion
 from actors.retry import RetryPolicy
 from manifests.errors import EngineError
-from manifests.work import ReadReport
 from results.assembly import IMAGE_FLAG
 from results.local_store import LocalStore
+from results.read_report import ReadReport
 from results.rows import Region, ResultRow, Status
 from tests.actors.test_page_reader import Bench, FakeEngine, by_page, chunk, pixels
 

@@ -20,9 +20,10 @@ from actors.render.image import decode_image, encode_jpeg
 from actors.retry import RetryPolicy
 from manifests.documents import Document
 from manifests.errors import EngineDead, EngineError, StoreError
-from manifests.work import OpenedDocument, ReadReport
+from manifests.work import OpenedDocument
 from results.assembly import IMAGE_FLAG
 from results.local_store import LocalStore
+from results.read_report import ReadReport
 from results.rows import BLANK_TEXT, ResultRow, Status
 
 Answer = Callable[[Request], Awaitable[Completion]]

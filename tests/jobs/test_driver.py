@@ -37,9 +37,10 @@ from manifests.documents import Document
 from manifests.errors import DocumentError, JobError, OutputRefused
 from manifests.pages import DOCUMENT_PAGE, plan_pages
 from manifests.units import Unit, UnitPlan, cut_units, first_generation
-from manifests.work import OpenedDocument, ReadReport, RenderCall
+from manifests.work import OpenedDocument, RenderCall
 from results.claims import Claims, Owner
 from results.local_store import LocalStore
+from results.read_report import ReadReport
 from results.rows import BLANK_TEXT, ResultRow, Status, rows_to_batch
 from results.unit_files import read_footer, read_plan, sealed_path
 from results.writer import UnitWriter, WriterConfig
@@ -363,7 +364,7 @@ class FakeFleet:
         held = self.replicas.pop(name)
         self.deaths[cause] += 1
         self._replica_up()
-        return [ReplicaLost(name, cause, tuple(held), f"last words of {name}")]
+        return [ReplicaLost(name, cause, tuple(held), f"last log_tail of {name}")]
 
     def _any_renderer_dies(self) -> list[Event]:
         return self._renderer_dies(
@@ -373,7 +374,7 @@ class FakeFleet:
     def _renderer_dies(self, name: str, cause: Cause) -> list[Event]:
         calls = self.renderers.pop(name)
         self._renderer_up()
-        return [RendererLost(name, cause, tuple(number for number, _ in calls), "renderer's last words")]
+        return [RendererLost(name, cause, tuple(number for number, _ in calls), "renderer's last log_tail")]
 
     def _replica_up(self) -> None:
         self.names += 1
@@ -728,7 +729,7 @@ def failed_rows(bench: Bench) -> int:
 @pytest.mark.parametrize("blank", [frozenset(), frozenset({2, 4})], ids=["all-text", "some-blank"])
 def test_an_engine_that_always_dies_is_the_environments_fault_and_fails_no_page(tmp_path, replicas, blank):
     bench = Bench(tmp_path, {f"doc{i}": Source(5, blank=blank) for i in range(9)})
-    with pytest.raises(JobError, match="last words of replica"):
+    with pytest.raises(JobError, match="last log_tail of replica"):
         bench.run(Faults(engine_always_dies=True, flush=1.0), replicas=replicas)
     assert failed_rows(bench) == 0
 
@@ -1019,7 +1020,7 @@ def test_rows_the_driver_writes_itself_say_all_that_rows_must_say(tmp_path):
     bench.run()
     (row,) = [row for row in bench.rows() if row["status"] == "failed"]
     assert (row["doc_id"], row["page"], row["page_count"]) == ("bad", 2, 3)
-    assert row["reason"].startswith("killed its engine: last words of replica-")
+    assert row["reason"].startswith("killed its engine: last log_tail of replica-")
     assert (row["fingerprint"], row["run_id"], row["source_version"]) == ("fp", "run", "v1")
     assert row["metadata"] == '{"a": 1}'
     assert row["finished_at"] is not None

@@ -41,7 +41,7 @@ class Bench:
         self, order: ReadOrder, *others: ReadOrder, cause: Cause = Cause.CRASH, replace: str = ""
     ) -> None:
         reads = [each.number for each in (order, *others)]
-        self.queue.lost(order.replica, cause, reads, f"words of {order.replica}")
+        self.queue.lost(order.replica, cause, reads, f"log_tail of {order.replica}")
         self.queue.replica_up(ReplicaUp(replace or order.replica, "node0", "e", 8))
 
     def is_empty(self) -> bool:
@@ -204,7 +204,7 @@ def test_two_deaths_alone_condemn_a_page_once_another_was_finished():
     bench.queue.finished_before = 0
     (killer,) = bench.queue.condemned(nothing_else_left=False)
     assert (killer.unit, killer.doc_index, killer.page) == (UNIT, 0, 1)
-    assert killer.reason == "killed its engine: words of r0"
+    assert killer.reason == "killed its engine: log_tail of r0"
     assert bench.is_empty()
 
 
@@ -227,7 +227,7 @@ def test_without_any_page_ever_finished_nothing_is_condemned():
     kill_alone(bench)
     bench.queue.finished_before = 0
     assert bench.queue.condemned(nothing_else_left=True) == []
-    assert bench.queue.last_words == "words of r0"
+    assert bench.queue.log_tail == "log_tail of r0"
 
 
 def test_rows_a_replica_stored_before_it_died_prove_that_its_engine_can_read():
@@ -254,16 +254,16 @@ def test_one_death_alone_is_not_enough_and_blameless_deaths_do_not_count():
     assert bench.is_empty()
 
 
-def test_deaths_before_any_page_stop_the_job_with_the_last_words():
+def test_deaths_before_any_page_stop_the_job_with_the_log_tail():
     bench = Bench(replicas=8)
     for doc in range(8):
         bench.add(doc, 1, 9)
     orders = bench.queue.orders()
     with pytest.raises(
-        JobError, match=r"(?s)before any page was finished.*no page was condemned.*words of r"
+        JobError, match=r"(?s)before any page was finished.*no page was condemned.*log_tail of r"
     ):
         for order in orders:
-            bench.queue.lost(order.replica, Cause.CRASH, [order.number], f"words of {order.replica}")
+            bench.queue.lost(order.replica, Cause.CRASH, [order.number], f"log_tail of {order.replica}")
 
 
 def test_blameless_deaths_in_a_row_stop_the_job_and_a_finished_page_starts_the_count_anew():

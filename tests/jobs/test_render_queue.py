@@ -120,7 +120,7 @@ def test_what_a_lost_node_was_rendering_is_rendered_again_together(cause):
 
 
 def die(made: RenderQueue, order: RenderOrder, name: str = "r0") -> list:
-    made.lost(name, Cause.CRASH, (order.number,), "words")
+    made.lost(name, Cause.CRASH, (order.number,), "log_tail")
     made.renderer_up(name, "node")
     return made.condemned(nothing_else_left=False)
 
@@ -201,10 +201,10 @@ def test_a_page_that_hangs_alone_is_condemned_at_once_with_the_limit(monkeypatch
 
 def test_renderers_that_die_one_after_another_without_a_page_stop_the_job():
     made = queue(*(item(i) for i in range(40)), renderers=1)
-    with pytest.raises(JobError, match=r"(?s)renderers died in a row.*no page was condemned.*words"):
+    with pytest.raises(JobError, match=r"(?s)renderers died in a row.*no page was condemned.*log_tail"):
         for _ in range(100):
             order, *_ = made.orders(WIDE, {"node"}) or [None]
-            made.lost("r0", Cause.START, (order.number,) if order else (), "words")
+            made.lost("r0", Cause.START, (order.number,) if order else (), "log_tail")
             made.renderer_up("r0", "node")
 
 

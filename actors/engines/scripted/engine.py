@@ -84,7 +84,7 @@ def _fingerprint(image: Image) -> str:
 
 
 def _die(words: str) -> None:
-    """End the process as a crash would, leaving last words behind."""
+    """End the process as a crash would, leaving a message in its log."""
     sys.stderr.write(f"{words}\n")
     sys.stderr.flush()
     os._exit(1)

@@ -195,7 +195,7 @@ def _pnm(image: Image) -> bytes:
 
 
 def _run(arguments: Sequence[str], stdin: bytes, timeout_s: float) -> bytes:
-    """Tesseract's standard output. Raises EngineError with its last words."""
+    """Tesseract's standard output. Raises EngineError with its last output."""
     try:
         done = subprocess.run(  # noqa: S603  a fixed program, a list of arguments, pixels on stdin
             [PROGRAM, *arguments],

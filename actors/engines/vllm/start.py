@@ -74,7 +74,7 @@ def _words(arguments: AsyncEngineArgs, told: list[str]) -> str:
 def overhear() -> Iterator[deque[str]]:
     """The last lines that this process and those it starts in the meantime write, for as long as they do.
 
-    This process gets its own stdout and stderr back at the end: its last words must not need a thread.
+    This process gets its own stdout and stderr back at the end: what it prints last must not need a thread.
     """
     listener = _Listener()
     sys.stdout.flush()
