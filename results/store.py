@@ -67,7 +67,7 @@ class Store(Protocol):
         """Like ``replace``, with the content of a local file that nobody writes to any more."""
 
     def local_file(self, path: str) -> AbstractContextManager[Path | None]:
-        """A file with the object's content, to be opened within the block; None when there is no such object."""
+        """A file with the object's content, to be opened within the block; None if there is none."""
 
     def scratch_file(self) -> AbstractContextManager[Path]:
         """Where to write a file that is under way, on this machine; it is gone after the block."""
