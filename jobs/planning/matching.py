@@ -125,8 +125,7 @@ class Matcher:
                 yield replace(held.plan, documents=documents, reread=reread)
             elif held.footer is not None and held.reread:
                 version = self._stock.sealed[unit_id]
-                generation, variants = held.footer.generation + 1, held.footer.variants
-                yield UnitPlan(unit_id, generation, documents, held.reread, version, variants)
+                yield UnitPlan(unit_id, held.footer.generation + 1, documents, held.reread, version)
 
 
 def as_sealed(document: Document, version: str) -> Document:
