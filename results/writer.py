@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 from manifests.errors import PagefleetError, StoreError
 from manifests.pages import PageSpan
 from manifests.units import UnitPlan
+from results.leftovers import gone
 from results.logs import BestEffortLog
 from results.merging import in_order, unit_sources
 from results.open_unit import COLUMNS, DocumentState, OpenUnit
@@ -330,10 +331,7 @@ class UnitWriter:
         """Raise StoreError when the output was taken away from under the job."""
         guard = self._config.guard
         if guard and self._store.read_tail(guard, 1) is None:
-            raise StoreError(
-                f"{self._store.root}/{guard} is gone: the output was deleted or moved while the job ran, "
-                "and nothing more is written there. Move it back, or run the same command again to begin anew"
-            )
+            raise StoreError(gone(self._store, guard))
 
     def _raise_error(self) -> None:
         if self._error is not None:
