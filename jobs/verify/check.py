@@ -25,6 +25,7 @@ from jobs.verify.format import (
     contains,
     hashes,
     page_list,
+    parse_job,
     wanted_pages,
 )
 from jobs.verify.manifests import Named, entries
@@ -81,12 +82,21 @@ class _Check:
         self._named = named
         self._sources = sources
         self._threads = threads
-        self._max_pages = _max_pages(place)
+        self._max_pages = self._job()
         self._doubled = DoubledRows()
         self._partials: dict[str, _Partial] = {}
         self._planned: list[Hashes] = []
         self._markdown: list[Hashes] = []
         self._failed: list[Hashes] = []
+
+    def _job(self) -> int:
+        """Check ``job.json``; the cut of a trial run, as it has it, 0 when it does not tell."""
+        try:
+            return int(parse_job(self._place.read("job.json") or b"")["input"].get("max_pages", 0))
+        except (ValueError, OSError) as error:
+            what = f"is not a job's file as documented: {error}"
+            self.findings.add(Finding(Kind.UNREADABLE, what, "job.json"))
+            return 0
 
     def run(self, manifests: Sequence[str]) -> None:
         """Partials are listed before units: what is sealed meanwhile is then seen as sealed."""
@@ -247,14 +257,6 @@ class _Check:
             self.findings.warn(f"{path}: a job is at work on this unit, or was killed")
         if self._sources.s3_problem:
             self.findings.warn(self._sources.s3_problem)
-
-
-def _max_pages(place: Place) -> int:
-    """The cut of a trial run, as the job's configuration has it; 0 when it does not tell."""
-    try:
-        return int(json.loads(place.read("job.json") or b"")["config"]["input"]["max_pages"])
-    except (ValueError, KeyError, TypeError):
-        return 0
 
 
 def _asked_but_not_planned(sealed: SealedDocument, selection: str, max_pages: int) -> Integers:
