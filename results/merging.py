@@ -68,7 +68,7 @@ def unit_sources(
 
 def in_order(unit: OpenUnit, table: pa.Table) -> pa.Table:
     """Rows by document, page and variant."""
-    key, _ = _keys(unit, table)
+    key, _ = row_keys(unit, table)
     return table.take(pa.array(np.argsort(key, kind="stable")))
 
 
@@ -79,7 +79,7 @@ def merged(
 
     Of two rows of a page and variant that of an earlier source wins, a base's only where there is no
     other, and one that does not know its source's version only where none does. Rows of ``last`` are taken
-    as they are where nothing else is.
+    as they are where nothing else is; those of documents the unit does not have are left out.
     """
     slice_bytes = max(MIN_SLICE_BYTES, WAITING_BYTES // (len(sources) + 1))
     with Spool(store, memory_bytes=0) as spool:
@@ -88,7 +88,8 @@ def merged(
             for table in _tables(store, source):
                 slices.add(_keyed(unit, table, source, rank))
         for table in last:
-            slices.add(_with_keys(table, *_keys(unit, table), rank=_RANK_OF_LAST))
+            keyed = _with_keys(table, *row_keys(unit, table), rank=_RANK_OF_LAST)
+            slices.add(keyed.filter(pc.greater_equal(keyed.column(KEY), 0)))
         for table in slices.swept():
             indexes = np.asarray(table.column(KEY)) >> KEY_BITS
             yield table.drop_columns([KEY, RANK]), indexes
@@ -115,7 +116,7 @@ def _tables(store: Store, source: Source) -> Iterator[pa.Table]:
 
 def _keyed(unit: OpenUnit, table: pa.Table, source: Source, rank: int) -> pa.Table:
     """The rows of a source that count, with their place in the order and their rank."""
-    key, index = _keys(unit, table)
+    key, index = row_keys(unit, table)
     versions = table.column("source_version").combine_chunks()
     unversioned = np.asarray(pc.equal(versions, "")).astype(bool)
     kept = (key >= 0) & _current(unit, table, index, versions, unversioned)
@@ -134,7 +135,7 @@ def _with_keys(table: pa.Table, key: Integers, index: Integers, rank: int | Inte
     return table.append_column(KEY, pa.array(key)).append_column(RANK, pa.array(ranks))
 
 
-def _keys(unit: OpenUnit, table: pa.Table) -> tuple[Integers, Integers]:
+def row_keys(unit: OpenUnit, table: pa.Table) -> tuple[Integers, Integers]:
     """Each row's place in the order, -1 for what is not the unit's, and the index of its document."""
     ids = pa.array(list(unit.index), pa.string())
     index = _indexes(table.column("doc_id"), ids)

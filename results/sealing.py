@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -61,7 +61,7 @@ def seal(store: Store, unit: OpenUnit, sources: Sequence[Source], config: SealCo
     Returns the footer of the file that is sealed in the end: when another process was first (or our
     own answer was lost), that is its file, and the Markdown is made to match it.
     """
-    rows = merged(store, unit, sources, _skipped_tables(unit, config))
+    rows = merged(store, unit, sources, skipped_tables(unit, config))
     with store.scratch_file() as file:
         footer = write_unit(store, file, unit, rows, config)
         config.check()
@@ -69,7 +69,7 @@ def seal(store: Store, unit: OpenUnit, sources: Sequence[Source], config: SealCo
     return footer if sealed else _adopt(store, unit.plan)
 
 
-def _skipped_tables(unit: OpenUnit, config: SealConfig) -> Iterator[pa.Table]:
+def skipped_tables(unit: OpenUnit, config: SealConfig) -> Iterator[pa.Table]:
     """Rows of what was asked for and is not there, a document at a time."""
     for i in unit.plan.wanted_indexes():
         page_count = unit.page_counts.get(i, 0)
@@ -99,7 +99,7 @@ def commit(store: Store, plan: UnitPlan, file: Path) -> bool:
     path = sealed_path(plan.unit_id)
     if not plan.base_version:
         return store.create_file(path, file) is Created.CREATED
-    _keep_history(store, plan)
+    keep_history(store, plan)
     return store.replace_file(path, file, if_match=plan.base_version) is not None
 
 
@@ -184,7 +184,8 @@ def write_unit(
         footer = make_footer(unit, sums, plan.fingerprint or config.fingerprint)
         parquet.add_key_value_metadata({FOOTER_KEY: json.dumps(footer.to_json(), ensure_ascii=False)})
     name = f"documents-{plan.unit_id}.g{plan.generation}.jsonl"
-    BestEffortLog(store).write(f"logs/{config.run_id}/{name}", log.encode())
+    if data := log.encode():
+        BestEffortLog(store).write(f"logs/{config.run_id}/{name}", data)
     return footer
 
 
@@ -212,7 +213,7 @@ def make_footer(unit: OpenUnit, sums: Sums, fingerprint: str) -> Footer:
     )
 
 
-def _keep_history(store: Store, plan: UnitPlan) -> None:
+def keep_history(store: Store, plan: UnitPlan) -> None:
     """The file that is about to be replaced, under its generation's name; it may be there already."""
     footer = read_footer(store, plan.unit_id)
     if footer is None or footer.generation >= plan.generation:
@@ -234,10 +235,14 @@ def _adopt(store: Store, plan: UnitPlan) -> Footer:
     return footer
 
 
-def assemble_unit(store: Store, footer: Footer) -> int:
-    """Write the Markdown of every document of a sealed unit from its rows; returns how many."""
-    documents = {i: sealed.document for i, sealed in enumerate(footer.documents)}
-    ids = pa.array([document.doc_id for document in documents.values()], pa.string())
+def assemble_unit(store: Store, footer: Footer, doc_ids: Container[str] | None = None) -> int:
+    """Write the Markdown of a sealed unit's documents, or of some, from its rows; returns how many."""
+    documents = {
+        i: sealed.document
+        for i, sealed in enumerate(footer.documents)
+        if doc_ids is None or sealed.document.doc_id in doc_ids
+    }
+    ids = pa.array([sealed.document.doc_id for sealed in footer.documents], pa.string())
     columns = ["doc_id", "page", "variant", "status", "reason", "text", "flags"]
     with MarkdownWriter(store, documents, markdown_variant(footer.variants)) as markdown:
         for table in row_groups(store, sealed_path(footer.unit_id), columns):

@@ -215,6 +215,9 @@ def verify(
     hashes: Annotated[
         bool, typer.Option("--hashes", help="Compare SHA-256 where the manifest gave one.")
     ] = False,
+    repair: Annotated[
+        bool, typer.Option("--repair", help="First take doubled rows away; earlier files are kept.")
+    ] = False,
     s3_endpoint_url: options.Endpoint = None,
     s3_profile: options.Profile = None,
     s3_region: options.Region = None,
@@ -228,6 +231,12 @@ def verify(
         from jobs.verify.check import VerifyS3Options, print_findings
         from jobs.verify.check import verify as check
 
+        if repair:
+            from jobs.config import load_config
+            from jobs.repairing import repair_output
+
+            settings = load_config(None, [], _s3_flags(s3_endpoint_url, s3_profile, s3_region))
+            say(str(repair_output(out, settings.s3)))
         s3 = VerifyS3Options(s3_endpoint_url, s3_region, s3_profile)
         findings = check(out, manifest or [], s3, hashes)
         print_findings(findings)
