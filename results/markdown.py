@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
+from itertools import pairwise
 from types import TracebackType
 
 import numpy as np
@@ -83,8 +84,8 @@ class MarkdownWriter:
         shown = np.asarray(pc.or_(variant, pc.equal(table.column("page"), DOCUMENT_PAGE)))
         if not shown.all():
             table, indexes = table.filter(pa.array(shown)), indexes[shown]
-        starts = np.flatnonzero(np.diff(indexes, prepend=-1)).tolist()
-        for start, end in zip(starts, [*starts[1:], len(indexes)], strict=True):
+        bounds = [*np.flatnonzero(np.diff(indexes, prepend=-1)).tolist(), len(indexes)]
+        for start, end in pairwise(bounds):
             if (index := int(indexes[start])) in self._documents:
                 yield index, table.slice(start, end - start)
 
