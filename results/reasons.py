@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from textwrap import shorten
 
 WIDTH = 200
 NO_REASON = "no reason given"
@@ -30,4 +29,5 @@ def alike(reason: str, *names: str) -> str:
         line = line.replace(name, "…")
     for pattern, instead in _VARYING:
         line = pattern.sub(instead, line)
-    return shorten(line, WIDTH, placeholder=" …")
+    line = " ".join(line.split())
+    return line if len(line) <= WIDTH else f"{line[: WIDTH - 1]}…"
