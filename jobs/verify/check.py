@@ -26,6 +26,7 @@ from jobs.verify.format import (
     hashes,
     page_list,
     parse_job,
+    past_the_end_of_one_only,
     wanted_pages,
 )
 from jobs.verify.manifests import Named, entries
@@ -263,8 +264,7 @@ def _asked_but_not_planned(sealed: SealedDocument, selection: str, max_pages: in
     """Pages of ``selection``, cut like the job's, that the unit never meant to read."""
     if not sealed.page_count or (selection, max_pages) == (sealed.pages, sealed.max_pages):
         return np.empty(0, np.int64)
-    asked = wanted_pages(selection, max_pages, sealed.page_count)
-    planned = wanted_pages(sealed.pages, sealed.max_pages, sealed.page_count)
-    return np.setdiff1d(
-        np.concatenate([asked.inside, asked.beyond]), np.concatenate([planned.inside, planned.beyond])
-    )
+    asked = wanted_pages(selection, max_pages, sealed.page_count).inside
+    planned = wanted_pages(sealed.pages, sealed.max_pages, sealed.page_count).inside
+    past = past_the_end_of_one_only(selection, sealed.pages, sealed.page_count)
+    return np.concatenate([np.setdiff1d(asked, planned), past])

@@ -199,10 +199,24 @@ def wanted_pages(selection: str, max_pages: int, page_count: int) -> Wanted:
     """
     spans = merged_spans(selection) or [(1, OPEN_END)]
     inside = _numbers((first, min(last, page_count)) for first, last in spans)
-    past = [(max(first, page_count + 1), last) for first, last in spans if page_count < last < OPEN_END]
+    past = _past(spans, page_count)
     kept = inside[:max_pages] if max_pages else inside
     beyond, rest = _first_of(past)
     return Wanted(kept, beyond, len(inside) - len(kept), rest)
+
+
+def _past(spans: Iterable[tuple[int, int]], page_count: int) -> list[tuple[int, int]]:
+    """The part of these spans that lies past a document's end; an open end stops at the last page."""
+    return [(max(first, page_count + 1), last) for first, last in spans if page_count < last < OPEN_END]
+
+
+def past_the_end_of_one_only(asked: str, planned: str, page_count: int) -> Integers:
+    """Pages past the end that the selection ``asked`` names and ``planned`` does not."""
+    left = _past(merged_spans(asked), page_count)
+    for low, high in _past(merged_spans(planned), page_count):
+        cut = [[(first, min(last, low - 1)), (max(first, high + 1), last)] for first, last in left]
+        left = [(first, last) for pair in cut for first, last in pair if first <= last]
+    return _numbers(left)
 
 
 def _first_of(past: list[tuple[int, int]]) -> tuple[Integers, str]:

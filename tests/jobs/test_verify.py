@@ -754,6 +754,29 @@ def test_wanted_pages_are_those_of_the_planner() -> None:
         assert wanted.cut == plan.cut
 
 
+def test_pages_past_the_end_of_one_selection_only_are_the_difference() -> None:
+    dice = random.Random(7)
+    for _ in range(500):
+        first, second = (
+            ",".join(
+                f"{a}-{a + dice.randint(0, 6)}"
+                for a in (dice.randint(1, 20) for _ in range(dice.randint(1, 4)))
+            )
+            for _ in "ab"
+        )
+        a, b = ({p for span in plan_pages(s, 0, 5).beyond for p in span} for s in (first, second))
+        assert verify_format.past_the_end_of_one_only(first, second, 5).tolist() == sorted(a - b)
+
+
+def test_a_manifest_may_ask_for_some_of_many_pages_past_the_end(tmp_path: Path) -> None:
+    job = Job(tmp_path)
+    job.add("aa", "one.pdf", 10, pages="1-900000")
+    out = str(job.write())
+    assert verify(out, [job.manifest([{"uri": "x", "id": "one.pdf", "pages": "2,5000-899999"}])]).ok
+    findings = verify(out, [job.manifest([{"uri": "x", "id": "one.pdf", "pages": "1-900007"}])])
+    assert kinds(findings) == {Kind.MISSING: 7}
+
+
 def test_expected_markdown_is_what_assembly_writes() -> None:
     dice = random.Random(7)
     for _ in range(300):

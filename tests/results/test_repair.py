@@ -12,8 +12,10 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from typer.testing import CliRunner
 
 from aws.config import S3Config
+from jobs.cli.main import app
 from jobs.repairing import repair_output
 from jobs.summary import total_up, write_reports
 from jobs.verify.check import verify
@@ -342,3 +344,17 @@ def test_nothing_is_repaired_beside_a_job(output, monkeypatch):
         repair_output(str(output.root / "out"), S3Config())
     claims.release_all()
     repair_output(str(output.root / "out"), S3Config())
+
+
+def test_the_command_repairs_and_then_says_whether_all_is_well(output):
+    a = output.document("a")
+    output.seal("x", pages(a, "x"), a)
+    output.seal("y", pages(a, "y"), a)
+    output.finish()
+    out = str(output.root / "out")
+    runner = CliRunner()
+    assert runner.invoke(app, ["verify", out]).exit_code == 1
+    answer = runner.invoke(app, ["verify", out, "--repair"])
+    assert answer.exit_code == 0, answer.output
+    assert "all well" in answer.output
+    assert runner.invoke(app, ["verify", out]).exit_code == 0
