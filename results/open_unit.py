@@ -41,7 +41,7 @@ class OpenUnit:
         self.page_counts: dict[int, int] = {}
         self.versions = {i: d.version for i, d in enumerate(plan.documents) if d.version}
         self.index = {document.doc_id: i for i, document in enumerate(plan.documents)}
-        self._variants = {variant: i for i, variant in enumerate(plan.variants)}
+        self._slots = {variant: i for i, variant in enumerate(plan.variants)}
         self._pages: dict[int, list[bytearray]] = {}
         self._answered: Counter[int] = Counter()
 
@@ -61,37 +61,39 @@ class OpenUnit:
         """Remember rows that are stored, by ``COLUMNS``; returns the places of those that count."""
         columns = (batch.column(name).to_pylist() for name in COLUMNS)
         kept = []
-        for row, (doc_id, page, variant, page_count, version, status) in enumerate(
-            zip(*columns, strict=True)
-        ):
-            i = self.index.get(doc_id)
-            if i is not None and self._note(i, page, variant, page_count, version):
+        for row, key in enumerate(zip(*columns, strict=True)):
+            doc_id, page, variant, page_count, version, status = key
+            i = self.index.get(doc_id, -1)
+            if i < 0 or (version and self.versions.setdefault(i, version) != version):
+                continue
+            pages = self._pages.get(i)
+            if pages is None:
+                pages = self._pages[i] = [bytearray(page_count + 1) for _ in self._slots]
+            if self._note(i, pages, page, self._slots.get(variant, -1) if page != DOCUMENT_PAGE else 0):
                 kept.append(row)
-                self._answered[i] += status in ANSWERED
+                if page_count:
+                    self.page_counts[i] = page_count
+                if status in ANSWERED:
+                    self._answered[i] += 1
         return kept
 
-    def _note(self, doc_index: int, page: int, variant: str, page_count: int, version: str) -> bool:
-        slot = self._variants.get(variant, -1) if page != DOCUMENT_PAGE else 0
-        if slot < 0 or self.has(doc_index, DOCUMENT_PAGE):
+    def _note(self, doc_index: int, pages: list[bytearray], page: int, slot: int) -> bool:
+        if slot < 0 or pages[0][DOCUMENT_PAGE]:
             return False
         if page == DOCUMENT_PAGE and self._has_pages(doc_index):
             return False
-        if version and self.versions.setdefault(doc_index, version) != version:
+        mine = pages[slot]
+        if page >= len(mine):
+            mine.extend(bytes(page - len(mine) + 1))
+        if mine[page]:
             return False
-        pages = self._pages.setdefault(doc_index, [bytearray(page_count + 1) for _ in self._variants])[slot]
-        if page >= len(pages):
-            pages.extend(bytes(page - len(pages) + 1))
-        if pages[page]:
-            return False
-        pages[page] = 1
-        if page_count:
-            self.page_counts[doc_index] = page_count
+        mine[page] = 1
         return True
 
     def _spread(self, batch: pa.RecordBatch) -> pa.RecordBatch:
         """Rows that stand for more than one, as those."""
-        is_owed = pc.is_in(batch.column("variant"), value_set=pa.array(self.plan.variants, pa.string()))
-        if pc.all(pc.and_(is_owed, pc.not_equal(batch.column("page"), DOCUMENT_PAGE))).as_py():
+        variants = batch.column("variant").to_pylist()
+        if self._slots.keys() >= set(variants) and DOCUMENT_PAGE not in batch.column("page").to_pylist():
             return batch
         columns = (batch.column(name).to_pylist() for name in ("doc_id", "page", "variant", "status"))
         rows: list[int] = []
@@ -101,12 +103,12 @@ class OpenUnit:
             stands_for = [(page, variant)]
             if page == DOCUMENT_PAGE:
                 stands_for = self._left_to_fail(doc_id) or [(page, variant)]
-            elif variant not in self._variants and status in UNREAD:
-                stands_for = [(page, owed) for owed in self._variants]
-            elif variant not in self._variants:
+            elif variant not in self._slots and status in UNREAD:
+                stands_for = [(page, owed) for owed in self._slots]
+            elif variant not in self._slots:
                 raise JobError(
                     f"unit {self.plan.unit_id}: {doc_id} page {page} came in variant {variant!r}, owed are "
-                    f"{', '.join(map(repr, self._variants))}. This is a bug; what is stored is safe"
+                    f"{', '.join(map(repr, self._slots))}. This is a bug; what is stored is safe"
                 )
             changed = changed or stands_for != [(page, variant)]
             keys += stands_for
@@ -133,7 +135,7 @@ class OpenUnit:
         if not page_count or not self._has_pages(i):
             return []
         spans = subtract_spans(self.planned(i, page_count).read, self._stored(i))
-        return [(page, variant) for span in spans for page in span for variant in self._variants]
+        return [(page, variant) for span in spans for page in span for variant in self._slots]
 
     def restart(self, doc_index: int, version: str) -> None:
         """Forget a document's rows: its source changed and is read again from page 1."""
