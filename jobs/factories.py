@@ -14,6 +14,7 @@ from aws.s3_source import S3Source
 from aws.s3_store import S3Store
 from cluster.config import FleetSpec
 from jobs.config import JobConfig
+from jobs.job_file import PATH
 from results.local_store import LocalStore
 from results.store import Store
 from results.writer import UnitWriter, WriterConfig
@@ -70,7 +71,7 @@ class Recipe:
         return PageReader(load_engine(config.engine), reader, sink, replica)
 
     def make_writer(self) -> UnitWriter:
-        writer = WriterConfig(self.run_id, self.fingerprint, self.config.output.flush_s)
+        writer = WriterConfig(self.run_id, self.fingerprint, self.config.output.flush_s, guard=PATH)
         return UnitWriter(self.store(), writer)
 
     def fleet_spec(self) -> FleetSpec:

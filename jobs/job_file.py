@@ -10,8 +10,9 @@ from itertools import chain, islice
 from typing import Any
 
 from jobs.config import JobConfig, fingerprint
-from manifests.errors import OutputRefused
+from manifests.errors import OutputRefused, StoreError
 from results.claims import at_work
+from results.leftovers import clear_leftovers, gone, strangers
 from results.store import Created, Store
 
 PATH = "job.json"
@@ -53,7 +54,7 @@ def enter_output(
     job = JobFile(config, inputs, wanted)
     before = stored = read_job(store)
     if stored is None:
-        _refuse_strangers(store)
+        _refuse_strangers(store, wanted)
         if store.create(PATH, _encode(job)) is Created.CREATED:
             return job
         stored = read_job(store)
@@ -79,7 +80,9 @@ def check_still_ours(store: Store, job: JobFile) -> None:
     To be asked once a claim is held: from then on the output is in use, and others are refused.
     """
     now = read_job(store)
-    if now is not None and now.fingerprint != job.fingerprint:
+    if now is None:
+        raise StoreError(gone(store, PATH))
+    if now.fingerprint != job.fingerprint:
         raise OutputRefused(
             f"another job with other settings has taken over {store.root} since this one began: wait for it "
             "to end, or choose another output"
@@ -120,13 +123,15 @@ def _without_secrets(fields: dict[str, Any]) -> dict[str, Any]:
     return {**fields, "render": render}
 
 
-def _refuse_strangers(store: Store) -> None:
-    strangers = [entry.path for entry in islice(store.list(), 3)]
-    if strangers:
+def _refuse_strangers(store: Store, wanted: str) -> None:
+    """Raise OutputRefused for what is not ours; clear away what a run left whose output was deleted."""
+    found = list(islice(strangers(store, wanted), 3))
+    if found:
         raise OutputRefused(
-            f"{store.root} is not empty and holds no pagefleet job ({', '.join(strangers)}, …): "
+            f"{store.root} is not empty and holds no pagefleet job ({', '.join(found)}, …): "
             "choose another output"
         )
+    clear_leftovers(store)
 
 
 def _difference(store: Store, old: JobConfig, new: JobConfig) -> str:

@@ -61,7 +61,18 @@ def merge_spans(spans: Iterable[PageSpan]) -> tuple[PageSpan, ...]:
 
 def spans_of(pages: Iterable[int]) -> tuple[PageSpan, ...]:
     """The fewest spans that hold exactly these pages."""
-    return merge_spans(PageSpan(page, page) for page in pages)
+    spans: list[PageSpan] = []
+    first = last = None
+    for page in sorted(pages):
+        if first is None or last is None:
+            first = last = page
+        elif page > last + 1:
+            spans.append(PageSpan(first, last))
+            first = page
+        last = page
+    if first is not None and last is not None:
+        spans.append(PageSpan(first, last))
+    return tuple(spans)
 
 
 def format_spans(spans: Iterable[PageSpan]) -> str:
@@ -77,6 +88,23 @@ def subtract_pages(spans: Iterable[PageSpan], pages: Iterable[int]) -> tuple[Pag
     if not taken:
         return tuple(spans)
     return spans_of(page for span in spans for page in span if page not in taken)
+
+
+def subtract_spans(spans: Iterable[PageSpan], others: Iterable[PageSpan]) -> tuple[PageSpan, ...]:
+    """What is left of ``spans`` without ``others``, however many pages they hold."""
+    left = list(merge_spans(spans))
+    for other in merge_spans(others):
+        pieces = []
+        for span in left:
+            if other.last < span.first or span.last < other.first:
+                pieces.append(span)
+                continue
+            if span.first < other.first:
+                pieces.append(PageSpan(span.first, other.first - 1))
+            if other.last < span.last:
+                pieces.append(PageSpan(other.last + 1, span.last))
+        left = pieces
+    return tuple(left)
 
 
 @dataclass(frozen=True, slots=True)

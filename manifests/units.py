@@ -29,6 +29,9 @@ class UnitPlan:
     ``reread`` is None when everything is read (the first generation). Otherwise it names, by index
     into ``documents``, the pages to read again (``""`` for the whole document); every other row is
     copied from the sealed file, whose version was ``base_version``.
+    Each page owes a row in each of ``variants``. ``fingerprint`` is the one that the unit as a whole counts
+    as read with, where that is not the reading job's own: a selection read again with other settings
+    leaves it as it was.
     """
 
     unit_id: str
@@ -36,6 +39,8 @@ class UnitPlan:
     documents: tuple[Document, ...]
     reread: dict[int, str] | None = None
     base_version: str = ""
+    variants: tuple[str, ...] = ("",)
+    fingerprint: str = ""
 
     def wanted_indexes(self) -> list[int]:
         """The documents this generation reads, in order."""
@@ -61,6 +66,8 @@ class UnitPlan:
             "documents": [document.to_json() for document in self.documents],
             "reread": None if self.reread is None else {str(k): v for k, v in self.reread.items()},
             "base_version": self.base_version,
+            "variants": list(self.variants),
+            "fingerprint": self.fingerprint,
         }
 
     @classmethod
@@ -72,12 +79,14 @@ class UnitPlan:
             documents=tuple(Document.from_json(document) for document in fields["documents"]),
             reread=None if reread is None else {int(k): v for k, v in reread.items()},
             base_version=fields["base_version"],
+            variants=tuple(fields.get("variants", ("",))),
+            fingerprint=fields.get("fingerprint", ""),
         )
 
 
-def first_generation(unit: Unit) -> UnitPlan:
+def first_generation(unit: Unit, variants: tuple[str, ...] = ("",)) -> UnitPlan:
     """Read everything the unit names."""
-    return UnitPlan(unit.unit_id, 1, unit.documents)
+    return UnitPlan(unit.unit_id, 1, unit.documents, variants=variants)
 
 
 def cut_units(

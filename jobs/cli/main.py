@@ -191,16 +191,15 @@ def assemble(
         from jobs.config import load_config
         from jobs.factories import open_store
         from manifests.errors import InputError
+        from results.output import Output
         from results.sealing import assemble_unit
-        from results.unit_files import list_sealed, read_footer
 
         settings = load_config(None, [], _s3_flags(s3_endpoint_url, s3_profile, s3_region))
         store = open_store(out, settings.s3)
-        unit_ids = [unit_id for unit_id, _ in list_sealed(store)]
-        if not unit_ids:
+        assembled = [assemble_unit(store, footer) for footer in Output(store).units()]
+        if not assembled:
             raise InputError(f"{out} holds no sealed unit: nothing to assemble")
-        footers = [footer for unit_id in unit_ids if (footer := read_footer(store, unit_id))]
-        say(f"{sum(assemble_unit(store, footer) for footer in footers):,} documents assembled in {out}")
+        say(f"{sum(assembled):,} documents assembled in {out}")
         return 0
 
     exit_with(work)
@@ -215,6 +214,9 @@ def verify(
     hashes: Annotated[
         bool, typer.Option("--hashes", help="Compare SHA-256 where the manifest gave one.")
     ] = False,
+    repair: Annotated[
+        bool, typer.Option("--repair", help="First take doubled rows away; earlier files are kept.")
+    ] = False,
     s3_endpoint_url: options.Endpoint = None,
     s3_profile: options.Profile = None,
     s3_region: options.Region = None,
@@ -228,6 +230,12 @@ def verify(
         from jobs.verify.check import VerifyS3Options, print_findings
         from jobs.verify.check import verify as check
 
+        if repair:
+            from jobs.config import load_config
+            from jobs.repairing import repair_output
+
+            settings = load_config(None, [], _s3_flags(s3_endpoint_url, s3_profile, s3_region))
+            say(str(repair_output(out, settings.s3)))
         s3 = VerifyS3Options(s3_endpoint_url, s3_region, s3_profile)
         findings = check(out, manifest or [], s3, hashes)
         print_findings(findings)

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 
 from manifests.documents import Document
-from manifests.pages import PageSpan, format_spans, merge_spans, parse_pages, plan_pages, spans_of
+from manifests.pages import PageSpan, format_spans, merge_spans, parse_pages, plan_pages, subtract_spans
 from manifests.units import UnitPlan
 from results.store import Store
 from results.unit_files import Footer, clear_partials, list_open, list_sealed, read_footer, read_plan
@@ -158,14 +158,14 @@ def _widened(was: Document, today: Document, page_count: int) -> tuple[Document,
     """The document that names the pages had and wanted, and the pages that adds ('' for none)."""
     old = plan_pages(was.pages, was.max_pages, page_count)
     new = plan_pages(today.pages, today.max_pages, page_count)
-    had = {page for span in (*old.read, *old.beyond) for page in span}
-    asked = [*new.read, *new.beyond]
-    added = spans_of(page for span in asked for page in span if page not in had)
+    had = (*old.read, *old.beyond)
+    asked = (*new.read, *new.beyond)
+    added = subtract_spans(asked, had)
     if not added:
         return replace(today, pages=was.pages, max_pages=was.max_pages), ""
     if was.pages == today.pages:  # the cut stays a cut, and counts as one
         return wider(was, today), format_spans(added)
-    together = merge_spans([*asked, *spans_of(had)])
+    together = merge_spans([*asked, *had])
     pages = "" if together == (PageSpan(1, page_count),) else format_spans(together)
     return replace(today, pages=pages, max_pages=0), format_spans(added)
 

@@ -3,32 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from itertools import islice
 
-import pyarrow.compute as pc
-
 from jobs.config import InputConfig
-from jobs.planning.matching import FOOTER_THREADS, Matcher, Stock, as_sealed
+from jobs.planning.matching import Matcher, Stock, as_sealed
 from manifests.documents import Document
-from manifests.errors import StoreError
 from manifests.inputs import InputSet
 from manifests.markdown_paths import markdown_path, meeting_key, short_hash
-from manifests.pages import format_spans, spans_of
 from manifests.survey import Survey, survey
 from manifests.units import Unit, UnitPlan, cut_units, first_generation, in_shard
-from results.rows import Status
+from results.output import Output
+from results.selection import FAILED, Selection
 from results.store import Store
-from results.unit_files import (
-    Footer,
-    encode_plan,
-    plan_path,
-    read_footer,
-    read_plan,
-    read_rows,
-    sealed_path,
-)
+from results.unit_files import Footer, encode_plan, plan_path, read_plan
 
 
 @dataclass(slots=True)
@@ -164,16 +152,15 @@ def _apart(documents: Iterable[Document], taken: set[str]) -> Iterator[Document]
         yield replace(document, markdown=markdown)
 
 
-def plan_retry(store: Store, fingerprint: str) -> Plan:
-    """Plan the next generation of every unit with failed pages: those pages, nothing else.
+def plan_retry(store: Store, fingerprint: str, selection: Selection = FAILED) -> Plan:
+    """Plan the next generation of every unit with rows of a selection: their pages, nothing else.
 
     A retry that was killed goes on: while a generation is under way, only units older than it are
     taken, so that no page is retried twice by what the user meant as one retry. Units that a new
     generation with other settings will read anyway (another ``fingerprint``) are left to it.
     """
-    stock = Stock.take(store)
-    with ThreadPoolExecutor(FOOTER_THREADS) as threads:
-        footers = [f for f in threads.map(lambda u: read_footer(store, u), stock.sealed) if f is not None]
+    stock, output = Stock.take(store), Output(store)
+    footers = list(output.units())
     newest = max((footer.generation for footer in footers), default=0)
     generation = max(stock.open.values(), default=0)
     if generation < 2:
@@ -186,32 +173,20 @@ def plan_retry(store: Store, fingerprint: str) -> Plan:
     for footer in footers:
         if footer.unit_id in stock.open or footer.generation >= generation:
             continue
-        if footer.fingerprint == fingerprint and footer.counts.get(Status.FAILED, 0):
-            plans.append(_retry_plan(store, footer, generation, stock.sealed[footer.unit_id]))
+        wanted = footer.fingerprint == fingerprint and selection.may_meet(footer)
+        if wanted and (pages := output.pages_of(footer, selection)):
+            plans.append(reread_plan(footer, generation, pages, stock.sealed[footer.unit_id]))
     documents = sum(len(p.documents if p.reread is None else p.reread) for p in plans)
     plan = Plan(documents, "retry", iter(plans), needs_materialising=True)
     plan.unit_ids = {p.unit_id for p in plans}
     return plan
 
 
-def _retry_plan(store: Store, footer: Footer, generation: int, version: str) -> UnitPlan:
-    path = sealed_path(footer.unit_id)
-    table = read_rows(store, path, ["doc_id", "page", "status"])
-    if table is None:
-        raise StoreError(f"{store.root}/{path} is gone: run the same command again")
-    failed = table.filter(pc.equal(table.column("status"), Status.FAILED))
-    index = {sealed.document.doc_id: i for i, sealed in enumerate(footer.documents)}
-    pages: dict[int, list[int]] = {}
-    for doc_id, page in zip(
-        failed.column("doc_id").to_pylist(), failed.column("page").to_pylist(), strict=True
-    ):
-        pages.setdefault(index[doc_id], []).append(page)
+def reread_plan(footer: Footer, generation: int, pages: dict[int, str], base_version: str) -> UnitPlan:
+    """Read these pages of a sealed unit again, by document index; the unit counts as read as it was."""
+    documents = tuple(as_sealed(sealed.document, sealed.version) for sealed in footer.documents)
     return UnitPlan(
-        footer.unit_id,
-        generation,
-        tuple(as_sealed(sealed.document, sealed.version) for sealed in footer.documents),
-        {i: "" if 0 in wanted else format_spans(spans_of(wanted)) for i, wanted in pages.items()},
-        version,
+        footer.unit_id, generation, documents, pages, base_version, footer.variants, footer.fingerprint
     )
 
 

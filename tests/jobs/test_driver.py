@@ -299,9 +299,10 @@ class FakeFleet:
         return [ReadDone(number, untold)]
 
     def _count_read(self, chunk: Chunk, page: RenderedPage, row: ResultRow) -> None:
-        unit = self.writer._units.get((chunk.unit_id, chunk.generation))
-        if page.image is None or unit is None:
+        held = self.writer._units.get((chunk.unit_id, chunk.generation))
+        if page.image is None or held is None:
             return
+        unit = held.unit
         if unit.versions.get(page.doc_index, row.source_version) == row.source_version:
             if unit.has(page.doc_index, page.page):
                 self.read_again.append((row.doc_id, row.page))
