@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from itertools import islice
 
 MAX_PAGE = 1_000_000
 DOCUMENT_PAGE = 0
@@ -94,7 +93,7 @@ def subtract_spans(spans: Iterable[PageSpan], taken: Iterable[PageSpan]) -> tupl
         first = span.first
         while begin < len(holes) and holes[begin].last < first:
             begin += 1
-        for hole in islice(holes, begin, None):
+        for hole in map(holes.__getitem__, range(begin, len(holes))):
             if hole.first > span.last:
                 break
             if hole.first > first:
