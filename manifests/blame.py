@@ -58,6 +58,11 @@ def is_documents_fault(symptom: Symptom, place: Place, was_listed: bool) -> bool
     return symptom is Symptom.MISSING and place is Place.FOLDER_MISSING and not was_listed
 
 
+def does_not_answer(error: OSError | ValueError) -> bool:
+    """Whether a local path can be neither had nor done without: anything but absent, forbidden, malformed."""
+    return local_symptom(error) is Symptom.OUTAGE and not isinstance(error, PermissionError)
+
+
 _MALFORMED = frozenset({errno.ENAMETOOLONG, errno.ELOOP, errno.EINVAL, errno.EILSEQ})
 
 

@@ -105,6 +105,11 @@ def _given(record: Document | Source, names: tuple[str, ...]) -> dict[str, Any]:
     return {name: value for name in names if (value := getattr(record, name)) not in ("", 0, ())}
 
 
+def is_remote(uri: str) -> bool:
+    """Whether a ``uri`` is an ``s3://`` address and no local file."""
+    return uri.startswith("s3://")
+
+
 def local_path(uri: str) -> Path:
     """The file a local ``uri`` stands for; the only way to turn a ``Document.uri`` into a path.
 
@@ -114,6 +119,6 @@ def local_path(uri: str) -> Path:
     """
     if uri.startswith("file://"):
         return Path(os.fsdecode(unquote_to_bytes(uri.removeprefix("file://"))))
-    if uri.startswith("s3://"):
+    if is_remote(uri):
         raise ValueError(f"{uri} is not a local file")
     return Path(uri)

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import os
 import stat
+from io import BufferedReader
 from pathlib import Path
-from typing import BinaryIO
 
 
 class NotRegular(OSError):
     """What was to be read is a pipe, a device or a socket. ``strerror`` says which, and what to do."""
 
 
-def open_regular(path: str | Path) -> BinaryIO:
+def open_regular(path: str | Path) -> BufferedReader:
     """Open a file for reading. Raises OSError; NotRegular for what is neither a file nor a folder.
 
     A pipe without a writer would hold up ``open`` for good: it is looked at first, and then opened without
