@@ -221,7 +221,7 @@ def _csv_lines(columns: Sequence[str], rows: Iterable[dict[str, Any]]) -> Iterat
         for name in ("id", "uri"):
             if csv_value(name, cells.get(name, "")) != cells.get(name, ""):
                 raise ManifestError(
-                    f"{name}: {cells[name]!r} is read from CSV otherwise: write .jsonl or .parquet"
+                    f"{name}: {cells[name]!r} would be read otherwise from CSV: write .jsonl or .parquet"
                 )
         yield str(writer.writerow([cells.get(name, "") for name in columns])).encode()
 

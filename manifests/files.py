@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from io import BufferedReader
@@ -38,4 +39,6 @@ def irregular_kind(mode: int) -> str:
 
 def _refuse_irregular(found: os.stat_result, path: str | Path) -> None:
     if kind := irregular_kind(found.st_mode):
-        raise NotRegular(0, f"is {kind}, not a regular file: write its content to a file", str(path))
+        raise NotRegular(
+            errno.EINVAL, f"is {kind}, not a regular file: write its content to a file", str(path)
+        )

@@ -119,7 +119,7 @@ def _emptiness(inputs: InputSet, root: Root) -> str:
 
 
 def _manifest_documents(root: Root, tally: Tally) -> Iterator[tuple[str, Document]]:
-    for place, document in read_located(Path(root.base)):
+    for place, document in read_located(Path(root.base), complete=True):
         if not document.size and not is_remote(document.uri):
             tally.add("documents of manifests that are not there, or empty", document.uri)
         yield place, document

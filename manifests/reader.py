@@ -31,14 +31,17 @@ def read_manifest(path: Path) -> Iterator[Document]:
 
     A local file is asked for its size and version as its row is reached. One that does not exist is
     still a document, of size 0 and version ``""``: it becomes a failed row when it is opened. Raises
-    SourceUnavailable where that is no fault of the row: its folder is empty or does not answer, or neither
-    any document nor any of their folders is there.
+    SourceUnavailable where that is no fault of the row: its folder is empty or does not answer.
     """
     return (document for _, document in read_located(path))
 
 
-def read_located(path: Path) -> Iterator[tuple[str, Document]]:
-    """Like ``read_manifest``, each document with its place (``greek.jsonl:17``) for messages."""
+def read_located(path: Path, complete: bool = False) -> Iterator[tuple[str, Document]]:
+    """Like ``read_manifest``, each document with its place (``greek.jsonl:17``) for messages.
+
+    With ``complete`` it raises SourceUnavailable at the end if neither any document is there nor any folder
+    that they lie in.
+    """
     folder = path.absolute().parent
     stats = LocalStats()
     for line in _lines(path):
@@ -50,7 +53,8 @@ def read_located(path: Path) -> Iterator[tuple[str, Document]]:
         except SourceUnavailable as error:
             raise SourceUnavailable(f"{line.place}: {error}") from error
         yield line.place, document
-    stats.refuse_if_all_are_lost(shown(path))
+    if complete:
+        stats.refuse_if_all_are_lost(shown(path))
 
 
 def validate_manifest(path: Path) -> int:
