@@ -66,6 +66,8 @@ def shown(path: object) -> str:
 
 def normal_uri(uri: str) -> str:
     """An address as we write it: ``s3://`` for what Hadoop and Spark call ``s3a://`` and ``s3n://``."""
+    if uri.startswith("s3://"):
+        return uri
     scheme, separator, rest = uri.partition("://")
     return f"s3://{rest}" if separator and scheme.lower() in ("s3", "s3a", "s3n") else uri
 

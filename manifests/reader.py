@@ -94,26 +94,32 @@ def _lines(path: Path) -> Iterator[Line]:
 def _document(row: DocumentRow | ImagesRow, folder: Path, stats: LocalStats) -> Document:
     """Raises ValueError for metadata that is too long."""
     if isinstance(row, DocumentRow):
-        described = [(row.uri, row.sha256, row.size, row.version or row.etag)]
+        first, name = _source(row.uri, row.sha256, row.size, row.version or row.etag, folder, stats)
+        digest, size, version, sources = first.sha256, first.size, first.version, tuple[Source, ...]()
     else:
-        blank = ("",) * len(row.images)
-        said = (row.sha256 or blank, row.size or (0,) * len(blank), row.version or row.etag or blank)
-        described = list(zip(row.images, *said, strict=True))
-    found = [_source(*one, folder, stats) for one in described]
-    first, name = found[0]
-    sources = tuple(source for source, _ in found)
-    several = len(sources) > 1
+        found = [_source(*one, folder, stats) for one in _described(row)]
+        first, name = found[0]
+        sources = tuple(source for source, _ in found)
+        digest, size = "", sum(source.size for source in sources)
+        version = sources_version([source.version for source in sources])
     return Document(
         doc_id=row.id or document_id(name),
         uri=first.uri,
         pages=row.pages,
         prompt=row.prompt,
-        sha256="" if several else first.sha256,
-        size=sum(source.size for source in sources),
-        version=sources_version([source.version for source in sources]) if several else first.version,
-        metadata=metadata_json((row.model_extra or {}).items()),
-        sources=sources if several else (),
+        sha256=digest,
+        size=size,
+        version=version,
+        metadata=metadata_json(row.model_extra) if row.model_extra else "",
+        sources=sources,
     )
+
+
+def _described(row: ImagesRow) -> Iterator[tuple[str, str, int, str]]:
+    """Address, sha256, size and version of each image, as far as the row tells them."""
+    blank = ("",) * len(row.images)
+    said = (row.sha256 or blank, row.size or (0,) * len(blank), row.version or row.etag or blank)
+    return zip(row.images, *said, strict=True)
 
 
 def _source(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Iterable
+from collections.abc import Mapping
 from decimal import Decimal
 from typing import Annotated, Any
 
@@ -19,6 +19,7 @@ from manifests.pages import parse_pages
 MAX_IMAGES = 64
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*")
 _WHOLE = re.compile(r"\s*(\d+)\.0*\s*")
+_IMAGES = frozenset({"image", "images"})
 _NO_ADDRESS = "uri: must be given: a path or an s3:// address"
 
 
@@ -128,11 +129,11 @@ def _modelled(present: dict[str, Any]) -> DocumentRow | ImagesRow:
     """Raises ValueError, of which ValidationError is one."""
     if "qid" in present and "id" not in present:
         present["id"] = present.pop("qid")
+    if "uri" in present and not _IMAGES & present.keys():
+        return DocumentRow.model_validate(present)
     given = [name for name in ("uri", "image", "images") if name in present]
     if len(given) != 1:
         raise ValueError(f"{given[1]}: give {' or '.join(given)}, not both" if given else _NO_ADDRESS)
-    if given == ["uri"]:
-        return DocumentRow.model_validate(present)
     try:
         images = [image for image in _each(present.pop(given[0])) if image not in ("", None)]
     except ValueError as error:
@@ -158,13 +159,13 @@ def _problem(detail: Any) -> str:
     return f"{field}: must be {kind}, got {detail['input']!r}"
 
 
-def metadata_json(columns: Iterable[tuple[str, Any]]) -> str:
+def metadata_json(columns: Mapping[str, Any]) -> str:
     """Unknown columns as a JSON object of texts and numbers; anything else is kept as its JSON text.
 
     Raises ValueError when they hold more than a line of JSONL may.
     """
-    kept = {name: _plain(value) for name, value in columns}
-    text = json.dumps(kept, ensure_ascii=False) if kept else ""
+    kept = {name: _plain(value) for name, value in columns.items()}
+    text = json.dumps(kept, ensure_ascii=False)
     if len(text) > MAX_LINE_BYTES:
         raise ValueError(f"columns: must hold at most {MAX_LINE_BYTES} characters, got {len(text)}")
     return text
