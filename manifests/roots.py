@@ -59,7 +59,8 @@ def classify(argument: str, can_list: bool) -> list[Root]:
     if found is None:
         if any(character in argument for character in "*?["):
             return _glob_roots(argument)
-        raise InputError(f"{shown(argument)!r}: {_absence(argument)}{suggestion(path)}")
+        _refuse_other_sources(argument)
+        raise InputError(f"{shown(argument)!r}: no such file or folder{suggestion(path)}")
     if not stat.S_ISDIR(found.st_mode):
         return [_file_root(argument, path, found)]
     if names := _parquet_files(path):
@@ -79,13 +80,13 @@ def _look(argument: str, path: Path) -> os.stat_result | None:
         raise kind(f"{shown(argument)!r}: cannot be looked at: {reason}") from error
 
 
-def _absence(argument: str) -> str:
+def _refuse_other_sources(argument: str) -> None:
+    """Raise InputError for what users may take for a source and is none."""
     scheme, separator, _ = argument.partition("://")
     if separator:
-        return f"cannot read {scheme}:// addresses: name local paths or s3://"
+        raise InputError(f"{argument!r}: cannot read {scheme}:// addresses: name local paths or s3://")
     if argument == "-":
-        return "standard input cannot be read more than once: write the manifest to a file"
-    return "no such file or folder"
+        raise InputError("'-': standard input cannot be read more than once: write the manifest to a file")
 
 
 def _absolute(argument: str) -> Path:
