@@ -56,8 +56,8 @@ class Document:
 
     @property
     def was_listed(self) -> bool:
-        """Whether it was seen where it lies when the inputs were listed, or the manifest says so."""
-        return self.size > 0 or self.version not in ("", f"sha256:{self.sha256}")
+        """Whether it was seen where it lies when the inputs were listed: only then its size is known."""
+        return self.size > 0
 
     def each_source(self) -> tuple[Source, ...]:
         """All sources in order: the one, or the several."""
