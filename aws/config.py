@@ -11,6 +11,8 @@ class S3Config(BaseModel):
     ``endpoint_url`` names an S3-compatible server (MinIO, Ceph); None is AWS itself. ``profile`` and
     ``region`` default to what the AWS environment and configuration files say. The pause before attempt
     n is a random share of ``backoff_s * 2**(n-2)``, 20 s at most: half a minute for 8 attempts.
+    ``read_timeout_s`` bounds the silence between two pieces of an answer, ``download_timeout_s`` all
+    attempts to read one object or one page of a listing, so that a server which drips is given up.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -22,4 +24,5 @@ class S3Config(BaseModel):
     backoff_s: float = Field(default=0.5, ge=0)
     connect_timeout_s: float = Field(default=10.0, gt=0)
     read_timeout_s: float = Field(default=60.0, gt=0)
+    download_timeout_s: float = Field(default=900.0, gt=0)
     max_pool_connections: int = Field(default=32, ge=1)

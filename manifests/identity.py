@@ -11,8 +11,6 @@ from hashlib import blake2b
 from pathlib import Path
 from urllib.parse import quote_from_bytes
 
-from manifests.sources import local_version
-
 MAX_ID_BYTES = 1024
 CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 NOT_IN_IDS = re.compile(rf"{CONTROL.pattern}|\A/|\A\.+\Z")
@@ -66,13 +64,12 @@ def shown(path: object) -> str:
     return str(path).encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 
-def local_stat(path: str | Path) -> tuple[int, str]:
-    """Size and version of a local file; ``(0, "")`` when it cannot be found."""
-    try:
-        found = Path(path).stat()
-    except OSError:
-        return 0, ""
-    return found.st_size, local_version(found.st_size, found.st_mtime_ns)
+def normal_uri(uri: str) -> str:
+    """An address as we write it: ``s3://`` for what Hadoop and Spark call ``s3a://`` and ``s3n://``."""
+    if uri.startswith("s3://"):
+        return uri
+    scheme, separator, rest = uri.partition("://")
+    return f"s3://{rest}" if separator and scheme.lower() in ("s3", "s3a", "s3n") else uri
 
 
 def default_id(named: Path, folder: Path) -> str:

@@ -61,7 +61,8 @@ def survey(inputs: InputSet) -> Survey:
     for document in _listed(inputs):
         size += document.size
         parts = (document.doc_id, document.pages, str(document.max_pages), document.prompt, document.version)
-        digest.update(b"".join(b"%d:%s" % (len(raw), raw) for raw in map(str.encode, parts)))
+        for raw in map(str.encode, (*parts, *document.source_keys())):
+            digest.update(b"%d:%s" % (len(raw), raw))
         path = markdown_path(document.doc_id)
         ids.append(hash64(document.doc_id))
         paths.append(meeting_key(path))

@@ -111,7 +111,7 @@ def make_unit(documents: Iterable[Document]) -> Unit:
     digest = blake2b(digest_size=8)
     for document in kept:
         wanted = (document.doc_id, document.version, document.pages, document.max_pages, document.prompt)
-        digest.update(json.dumps(wanted).encode())
+        digest.update(json.dumps((*wanted, *document.source_keys())).encode())
     return Unit(digest.hexdigest(), kept)
 
 

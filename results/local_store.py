@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import BinaryIO, TypeVar
 
 from manifests.errors import StoreError
+from manifests.files import open_regular
 from results.store import TEMPORARY, Created, Entry, object_path
 
 T = TypeVar("T")
@@ -175,7 +176,7 @@ class LocalStore:
         target = self._target(path)
         with _explained(target):
             try:
-                file = target.open("rb")
+                file = open_regular(target)  # a pipe named job.json would hold us up for good
             except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
                 return None
             with file:

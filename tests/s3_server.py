@@ -30,6 +30,7 @@ CREDENTIALS = {
     "NO_PROXY": "127.0.0.1,localhost",
     "no_proxy": "127.0.0.1,localhost",
 }
+_CONDITIONS = {"if-none-match", "if-match"}
 _HOP_BY_HOP = {"connection", "keep-alive", "transfer-encoding", "expect", "date", "server"}
 
 
@@ -52,9 +53,11 @@ class _Rule:
     times: int
     method: str
     path: str
+    exact: bool = False
 
     def takes(self, method: str, key: str) -> bool:
-        return self.times > 0 and self.method in ("", method) and self.path in key
+        fits = self.path == key if self.exact else self.path in key
+        return self.times > 0 and self.method in ("", method) and fits
 
 
 @dataclass
@@ -62,6 +65,7 @@ class _State:
     """What the proxy was told and what it saw; guarded by ``lock``."""
 
     rules: list[_Rule] = field(default_factory=list)
+    keeps_conditions: bool = True
     dice: random.Random | None = None
     probability: float = 0.0
     faults: tuple[Fault, ...] = tuple(Fault)
@@ -132,6 +136,10 @@ class FaultProxy:
         """Answer the next matching requests with S3's XML error ``code``, unserved."""
         self._add(_Rule((status, code), times, method, path))
 
+    def deny_listing(self, bucket: str) -> None:
+        """Be a bucket that hands out objects and may not be listed."""
+        self._add(_Rule((403, "AccessDenied"), 1_000_000, "GET", bucket, exact=True))
+
     def at_random(self, probability: float, seed: int, faults: tuple[Fault, ...] = tuple(Fault)) -> None:
         """From now on, let this share of all requests suffer one of ``faults``."""
         with self._state.lock:
@@ -140,6 +148,11 @@ class FaultProxy:
                 probability,
                 faults,
             )
+
+    def ignore_conditions(self) -> None:
+        """From now on, be a server that knows no ``If-None-Match`` and no ``If-Match``."""
+        with self._state.lock:
+            self._state.keeps_conditions = False
 
     def reset(self) -> None:
         """Forget all faults and counts."""
@@ -204,7 +217,8 @@ class _Handler(BaseHTTPRequestHandler):
         reading = self.command in ("GET", "HEAD")
         with nullcontext() if reading else self.writes:  # moto checks conditions without a lock; S3 does not
             connection = http.client.HTTPConnection(self.upstream, timeout=60)
-            headers = {k: v for k, v in self.headers.items() if k.lower() not in _HOP_BY_HOP}
+            left_out = _HOP_BY_HOP if self.proxy.state.keeps_conditions else _HOP_BY_HOP | _CONDITIONS
+            headers = {k: v for k, v in self.headers.items() if k.lower() not in left_out}
             connection.request(self.command, self.path, body=body, headers=headers)
             answer = connection.getresponse()
             content = answer.read()

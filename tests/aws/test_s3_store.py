@@ -260,6 +260,20 @@ def test_a_root_that_is_no_s3_address_is_refused(uri: str) -> None:
         S3Store(uri, S3Config())
 
 
+def test_a_server_that_ignores_conditions_shows_it_to_who_creates_twice(s3: S3Server) -> None:
+    """Nothing hides it: a second create that should find the object there says that it made it."""
+    s3.proxy.ignore_conditions()
+    store = S3Store(s3.uri, s3.config())
+    assert [store.create("probe", data) for data in (b"1", b"2")] == [Created.CREATED, Created.CREATED]
+    assert store.replace("probe", b"3", if_match="of nothing") is not None
+
+
+def test_a_server_without_conditional_writes_is_named(s3: S3Server) -> None:
+    s3.proxy.answer(501, "NotImplemented", times=9, method="PUT")
+    with pytest.raises(StoreError, match="does not do what is asked, such as conditional writes"):
+        S3Store(s3.uri, s3.config()).create("probe", b"1")
+
+
 def test_a_store_reaches_its_server_by_the_environment_alone(
     s3: S3Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
