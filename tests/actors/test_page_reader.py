@@ -91,6 +91,7 @@ class Bench:
     def __init__(self, engine: FakeEngine | None = None, **config: object) -> None:
         self.engine = engine or FakeEngine()
         self.rows: list[ResultRow] = []
+        self.failures: list[ResultRow] = []
         self.handed: list[list[int]] = []
         settings = ReaderConfig("run", "fp", **config)
         self.reader = PageReader(self.engine, settings, self.sink, "replica-1")
@@ -101,10 +102,12 @@ class Bench:
         self.handed.append(sorted(row.page for row in rows))
 
     def read(self, chunk: Chunk, only: Sequence[int] | None = None):
-        return asyncio.run(self.reader.read(chunk, only))
+        report = asyncio.run(self.reader.read(chunk, only))
+        self.failures += report.failures
+        return report
 
     def row(self, number: int) -> ResultRow:
-        (found,) = [row for row in self.rows if row.page == number]
+        (found,) = [row for row in (*self.rows, *self.failures) if row.page == number]
         return found
 
 
@@ -152,14 +155,17 @@ def test_pages_without_an_image_become_rows_without_the_engine():
     [(EngineError("too large for me"), "too large for me"), (KeyError("boxes"), "KeyError: 'boxes'")],
 )
 def test_a_page_the_engine_cannot_answer_fails_alone(error, reason):
-    bench = Bench(FakeEngine(by_page(p2=error)))
-    assert bench.read(chunk()).statuses == {"ok": 2, "failed": 1}
-    assert (bench.row(2).status, bench.row(2).reason) == (Status.FAILED, reason)
+    bench = Bench(FakeEngine(by_page(p2=[error, error])))
+    assert bench.read(chunk()).statuses == {"ok": 2}
+    (row,) = bench.failures
+    assert (row.page, row.status, row.reason) == (2, Status.FAILED, reason)
+    assert sorted(row.page for row in bench.rows) == [1, 3], "whose fault it is, the driver judges"
 
 
 def test_an_image_that_cannot_be_decoded_fails_alone():
     bench = Bench()
-    assert bench.read(chunk(page(1, image=b"not a JPEG"), page(2))).statuses == {"failed": 1, "ok": 1}
+    assert bench.read(chunk(page(1, image=b"not a JPEG"), page(2))).statuses == {"ok": 1}
+    assert [row.page for row in bench.failures] == [1]
 
 
 def test_the_engine_sees_as_many_pages_at_once_as_it_can_take_and_no_more():
@@ -332,7 +338,8 @@ def test_a_page_that_takes_too_long_for_an_engine_that_can_abort_fails_alone():
         return Completion("x")
 
     bench = Bench(FakeEngine(answer), page_timeout_s=0.01, retry=RetryPolicy(engine_error_attempts=1))
-    assert bench.read(chunk()).statuses == {"ok": 2, "failed": 1}
+    assert bench.read(chunk()).statuses == {"ok": 2}
+    assert bench.row(2).status is Status.FAILED
     assert bench.row(2).reason == "reading took longer than 0.01 s"
 
 
@@ -449,9 +456,10 @@ def test_an_engine_that_limits_time_itself_is_left_to_it():
         await asyncio.sleep(0.05)
         return Completion("late")
 
-    for limits_time, status in ((True, "ok"), (False, "failed")):
+    for limits_time, status in ((True, Status.OK), (False, Status.FAILED)):
         bench = Bench(FakeEngine(slow, limits_time=limits_time), page_timeout_s=0.01)
-        assert bench.read(chunk(page(1))).statuses == {status: 1}
+        bench.read(chunk(page(1)))
+        assert bench.row(1).status is status
 
 
 def test_the_warm_up_page_comes_in_the_form_the_engine_takes():

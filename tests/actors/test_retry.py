@@ -35,7 +35,7 @@ def test_a_refused_page_is_tried_again_as_it_was_and_not_for_long(problem, attem
 
 def test_a_policy_of_one_attempt_never_tries_again():
     once = RetryPolicy(temperatures=(0.0,), engine_error_attempts=1)
-    assert [once.next(Attempt(), problem) for problem in Problem] == [None] * 4
+    assert [once.next(Attempt(), problem) for problem in Problem] == [None] * len(Problem)
 
 
 @pytest.mark.parametrize("wrong", [{"temperatures": ()}, {"engine_error_attempts": 0}, {"patience": 3}])

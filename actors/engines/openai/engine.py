@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from actors.engines.base import Completion, EngineInfo, Request
+from actors.engines.base import Completion, Engine, EngineInfo, Request
 from actors.engines.config import EngineConfig
 from actors.engines.openai.address import server_addresses
 from actors.engines.openai.chat import ChatFormat
@@ -18,7 +18,7 @@ LOOP = {"min_pattern_size": 50, "max_pattern_size": 100, "min_count": 12}
 """vLLM's servers end an answer by the same rule as the vllm engine (``actors.engines.vllm.sampling``)."""
 
 
-class OpenAiEngine:
+class OpenAiEngine(Engine):
     """Passes pages on to servers, to each as many as it can take.
 
     The constructor asks the servers what they serve and blocks meanwhile. Raises ConfigError when none

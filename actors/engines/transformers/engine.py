@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from transformers import GenerationConfig, LogitsProcessorList, StoppingCriteriaList
 
-from actors.engines.base import Completion, EngineInfo, Request
+from actors.engines.base import Completion, Engine, EngineInfo, Request
 from actors.engines.config import EngineConfig
 from actors.engines.transformers.batching import Batcher, Job
 from actors.engines.transformers.devices import (
@@ -57,7 +57,7 @@ class Batch:
     lengths: Sequence[int]
 
 
-class TransformersEngine:
+class TransformersEngine(Engine):
     """A model and its processor, fed in batches. Raises ConfigError for what cannot be loaded."""
 
     def __init__(self, config: EngineConfig) -> None:
