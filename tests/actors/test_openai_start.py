@@ -67,12 +67,13 @@ def test_the_root_is_where_v1_is_not() -> None:
 def test_no_server_answers(two: list[OpenAiServer]) -> None:
     two[0].stop()
     two[1].models = Reply(500, "still loading")
+    two[1].script = lambda call: Reply(503, "not yet")
     with pytest.raises(ConfigError) as caught:
         engine_for(*two, model="reader")
     two[0].start()
     words = str(caught.value)
     assert f"{two[0].url}: " in words
-    assert f"{two[1].url}: HTTP 500: still loading" in words
+    assert f"{two[1].url}: HTTP 500: still loading; asked for 'reader': HTTP 503: not yet" in words
     assert "start one ('vllm serve reader --port 8000')" in words
 
 
