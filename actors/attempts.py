@@ -109,7 +109,8 @@ class Asker:
         mode = self._modes[attempt.mode]
         request = await self._request(attempt, mode, document, page, image)
         try:
-            completion = await asyncio.wait_for(self._engine.read(request), self._timeout_s)
+            with self._liveness.request():
+                completion = await asyncio.wait_for(self._engine.read(request), self._timeout_s)
         except TimeoutError:
             if self._timeout_s is None:
                 raise

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Hashable, Iterator
 from contextlib import contextmanager
 
 from manifests.errors import EngineDead
 
 PAGES_OUT_OF_TIME = 2
-"""Different pages, one after the other, that took all their time while no page at all was answered."""
+"""Different pages that took all their time, and no page at all was answered meanwhile."""
+QUIET_SHARE = 0.5
+"""Of a page's time, in which nothing was answered: what was asked before the engine hung is out of time a
+little less than all of it later."""
 
 
 class Liveness:
     """Watches an engine that gives up requests one by one, whose hang would look like many bad pages.
 
     One page out of time may be the page's fault. As soon as another is out of time too, and the engine has
-    answered nothing since, it is the engine's: EngineDead, and no page is blamed.
+    answered nothing for long, it is the engine's: EngineDead, and no page is blamed.
     """
 
     def __init__(self, limit_s: float) -> None:
@@ -24,6 +28,8 @@ class Liveness:
         self._out_of_time: set[Hashable] = set()
         self._open = 0
         self._held = 0
+        self._asked = 0
+        self._quiet_since = time.monotonic()
         self._changed = asyncio.Event()
 
     @contextmanager
@@ -36,8 +42,20 @@ class Liveness:
             self._open -= 1
             self._changed.set()
 
+    @contextmanager
+    def request(self) -> Iterator[None]:
+        """Around one question to the engine. An answer, be it a refusal, is told of by ``answered``."""
+        if not self._asked:
+            self._quiet_since = time.monotonic()
+        self._asked += 1
+        try:
+            yield
+        finally:
+            self._asked -= 1
+
     def answered(self) -> None:
-        """The engine has answered a page, be it with a refusal."""
+        """The engine has answered something."""
+        self._quiet_since = time.monotonic()
         self._out_of_time.clear()
         self._changed.set()
 
@@ -63,8 +81,9 @@ class Liveness:
             self._held -= 1
 
     def _check(self) -> None:
-        if len(self._out_of_time) >= PAGES_OUT_OF_TIME:
+        quiet_s = time.monotonic() - self._quiet_since
+        if len(self._out_of_time) >= PAGES_OUT_OF_TIME and quiet_s >= QUIET_SHARE * self._limit_s:
             raise EngineDead(
-                f"the engine answers nothing: {len(self._out_of_time)} pages took {self._limit_s:g} s each, "
-                "and no other was answered in that time (engine.page_timeout_s is what a page may take)"
+                f"the engine answers nothing: several pages took {self._limit_s:g} s each, and none was "
+                f"answered for {quiet_s:.3g} s (engine.page_timeout_s is what a page may take)"
             )
