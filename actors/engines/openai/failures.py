@@ -69,10 +69,10 @@ def failure_of_status(status: int, headers: Mapping[str, str], body: bytes) -> S
     """The failure an HTTP status other than 200 stands for."""
     fault = STATUS_FAULTS.get(status, Fault.SPOILED if status >= 500 else Fault.SETUP)
     retry_after_s = retry_after(headers.get("Retry-After", ""), time.time())
-    said = message_in(body)
+    detail = message_in(body)
     moved = f" to {headers['Location']}" if "Location" in headers else ""
     later = f" (asks to wait {retry_after_s:,.0f} s)" if retry_after_s else ""
-    message = f"HTTP {status}{moved}{later}{': ' if said else ''}{said}"
+    message = f"HTTP {status}{moved}{later}{': ' if detail else ''}{detail}"
     return ServerFailure(fault, message, status, retry_after_s)
 
 

@@ -118,8 +118,8 @@ def _fingerprint(image: Image) -> str:
     return f"{width}x{height} {zlib.crc32(sample):08x}"
 
 
-def _die(words: str) -> None:
+def _die(message: str) -> None:
     """End the process as a crash would, leaving a message in its log."""
-    sys.stderr.write(f"{words}\n")
+    sys.stderr.write(f"{message}\n")
     sys.stderr.flush()
     os._exit(1)

@@ -53,7 +53,7 @@ class VllmEngine(Engine):
         arguments = engine_arguments(config, architectures)
         settings = create_config(arguments)
         check_model(config, settings)
-        self._llm, self._heard = start(settings, arguments)
+        self._llm, self._log_tail = start(settings, arguments)
         self._config = config
         self._sampling = config.sampling
         self._numbers = count(1)
@@ -107,7 +107,7 @@ class VllmEngine(Engine):
         return last
 
     def _dead(self) -> EngineDead:
-        return EngineDead(f"vLLM's process ended: {explain(self._heard) or root_cause(self._heard)}")
+        return EngineDead(f"vLLM's process ended: {explain(self._log_tail) or root_cause(self._log_tail)}")
 
 
 def _completion(output: RequestOutput | None) -> Completion:
