@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from actors.engines.config import EngineConfig
 from actors.engines.load import MODEL_KINDS, check_engine
+from actors.models.presets.ladder import ladder_modes
 from actors.render.config import RenderConfig
 from actors.retry import RetryPolicy
 from aws.config import S3Config
@@ -33,7 +34,7 @@ RENDER_FIELDS_OF_THE_RESULT = ("dpi", "longest_side", "max_pixels", "skip_blank"
 ENGINE_FIELDS_OF_THE_RESULT = ("kind", "model", "mode", "prompt", "lang", "engine_args")
 MODEL_FIELDS_OF_THE_RESULT = (
     *("preset", "revision", "size", "subject", "prompt_format", "sampling", "processor_args"),
-    *("max_tiles", "dtype"),
+    *("max_tiles", "dtype", "dialect"),
 )
 VLLM_FIELDS_OF_THE_RESULT = ("kv_cache_dtype", "fp8_weights")
 
@@ -157,6 +158,7 @@ def load_config(
         lines = [_origin(file, item["loc"]) + _explain(item) for item in error.errors()]
         raise ConfigError("\n".join(lines)) from None
     check_engine(config.engine)
+    ladder_modes(config.engine, config.retry)
     if config.input.shard_index >= config.input.num_shards:
         raise ConfigError(
             f"input.shard_index must be below num_shards ({config.input.num_shards}), "

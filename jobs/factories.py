@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from actors.engines.load import footprint, load_engine
+from actors.models.presets.ladder import ladder_modes
 from actors.page_reader import PageReader, ReaderConfig
 from actors.render.renderer import Renderer
 from actors.sources.cache import SourceCache
@@ -63,6 +64,8 @@ class Recipe:
             fingerprint=self.fingerprint,
             mode=config.engine.mode,
             prompt=config.engine.prompt,
+            dialect=config.engine.dialect,
+            other_modes=ladder_modes(config.engine, config.retry),
             retry=config.retry,
             page_timeout_s=config.engine.page_timeout_s,
             may_exit=self.engine_may_exit,

@@ -129,6 +129,11 @@ class EngineConfig(BaseModel):
     size: str = Field("", description="Image size of the preset (tiny … gundam); empty: its default.")
     prompt: str = Field("", description="Overrides the preset's prompt; <image> stands for an image.")
     subject: str = Field("", description="What a locate prompt looks for.")
+    dialect: str = Field(
+        "",
+        description="How answers are written: plain, markdown, grounded; empty: by the preset's mode.",
+        json_schema_extra={"changes_result": True},
+    )
     prompt_format: Literal["chat", "raw"] = Field(
         "chat", description="chat: the model's chat template is put around the prompt; raw: nothing is."
     )

@@ -63,6 +63,7 @@ def over_preset(values: Mapping[str, Any]) -> dict[str, Any]:
         "mode": mode_name,
         "size": size_name,
         "prompt": asked.prompt or _preset_prompt(mode_name, mode, asked.subject),
+        "dialect": asked.dialect or mode.dialect,
     }
     _check_prompt(resolved["prompt"])
     parts = (choice.preset.engine_settings.get(asked.kind, {}), size_settings, mode.settings)

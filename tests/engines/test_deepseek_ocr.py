@@ -24,7 +24,7 @@ from actors.engines.vllm.arguments import engine_arguments
 from actors.engines.vllm.deepseek import ENVIRONMENT as SIZES
 from actors.engines.vllm.deepseek import announce, sizes
 from actors.engines.vllm.engine import VllmEngine
-from actors.engines.vllm.engine import deepseek as vllm_deepseek
+from actors.engines.vllm import deepseek as vllm_deepseek
 from actors.engines.vllm.start import create_config
 from manifests.errors import ConfigError
 
