@@ -101,6 +101,10 @@ class ImagePages:
     def find_layer(self, page: int) -> None:
         """Images hold no text."""
 
+    def doubt_of_blank(self, page: int) -> str:
+        """An image shows what it holds."""
+        return ""
+
     def release_memory(self) -> None:
         """Pillow caches nothing."""
 

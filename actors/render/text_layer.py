@@ -45,7 +45,6 @@ def find_layer(page: Any, scale: float, flags: tuple[str, ...] = ()) -> FoundLay
     A layer that cannot be seen is given although it is not trusted: it is somebody's OCR of a scan.
     Every other doubt is about the text itself, and then its layer is not given.
     """
-    pymupdf.TOOLS.reset_mupdf_warnings()
     text = None
     try:
         text = _page_text(page)
@@ -56,7 +55,7 @@ def find_layer(page: Any, scale: float, flags: tuple[str, ...] = ()) -> FoundLay
         raise
     except Exception:  # noqa: BLE001 - whatever is wrong with the content, its rendering will tell
         doubt = Doubt.BROKEN
-    if doubt is None and pymupdf.TOOLS.mupdf_warnings():
+    if doubt is None and pymupdf.TOOLS.mupdf_warnings(reset=False):
         doubt = Doubt.BROKEN
     if text and doubt in (None, Doubt.INVISIBLE) and sum(1 for _ in text_lines(text.words)) > MAX_LINES:
         doubt = Doubt.TOO_MUCH
