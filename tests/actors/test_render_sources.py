@@ -131,10 +131,10 @@ def test_an_image_s_read_error_is_no_damage(tmp_path, sources, working, monkeypa
 def take_away(path):
     """Have every descriptor of a file read something else, as when the mount below it is gone."""
     elsewhere = os.open("/tmp", os.O_RDONLY)
-    for name in os.listdir("/proc/self/fd"):
+    for link in Path("/proc/self/fd").iterdir():
         try:
-            if os.readlink(f"/proc/self/fd/{name}") == str(path):
-                os.dup2(elsewhere, int(name))
+            if link.readlink() == path:
+                os.dup2(elsewhere, int(link.name))
         except OSError:
             continue
     os.close(elsewhere)
