@@ -16,10 +16,9 @@ import numpy as np
 import numpy.typing as npt
 
 from actors.layout.lines import Box
+from actors.render.ink import Gray, Mask, edges_of, straight
 from actors.render.layer_words import Word
-from actors.render.shown import Gray, Picture, any_hidden
-
-Mask = npt.NDArray[np.bool_]
+from actors.render.shown import Picture, any_hidden
 
 MAX_INVISIBLE = 0.1
 MAX_GARBLED = 0.02
@@ -42,7 +41,6 @@ MAX_OUTLINES = 0.08
 """Edges in filled curved shapes, against those in words: letters drawn as shapes."""
 MIN_OUTLINE_EDGES = 150
 STRONG_EDGE = 48
-STRAIGHT = 15
 MIN_LETTERS, MIN_FEW_LETTERS = 150, 40
 MIN_LIKENESS, MIN_FEW_LIKENESS = 0.45, 0.3
 """Correlation of the page's letters with ``FREQUENCIES``. Of eleven languages from Finnish to Vietnamese
@@ -145,7 +143,7 @@ def _doubt_of_ink(page: PageText, words: Sequence[Word], picture: Picture) -> Do
     """Compare where the words are with where the page has ink."""
     gray = picture.gray
     scale = gray.shape[1] / page.size[0], gray.shape[0] / page.size[1]
-    edges = _edges(gray)
+    edges = edges_of(gray)
     boxes = _pixels([word.box for word in words], scale, gray.shape)
     overlap, most = _overlaps(boxes, gray.shape)
     if overlap > MAX_OVERLAP:
@@ -164,21 +162,12 @@ def _doubt_of_ink(page: PageText, words: Sequence[Word], picture: Picture) -> Do
     in_words = _mask(_grown(boxes, gray.shape), gray.shape)
     written = np.count_nonzero(strong & in_words)
     rest = strong & ~in_words & ~on_images
-    rest &= ~_straight(rest)
+    rest &= ~straight(rest)
     if np.count_nonzero(rest) > MAX_UNREAD * (written + np.count_nonzero(rest)):
         return Doubt.INCOMPLETE
     shapes = _mask(_pixels(page.shapes, scale, gray.shape), gray.shape)
     outlines = np.count_nonzero(rest & shapes)
     return Doubt.INCOMPLETE if outlines > max(MIN_OUTLINE_EDGES, MAX_OUTLINES * written) else None
-
-
-def _edges(gray: Gray) -> npt.NDArray[np.int16]:
-    """How much each pixel differs from the one to its right or below, whichever is more."""
-    levels = gray.astype(np.int16)
-    edges = np.zeros_like(levels)
-    edges[:, :-1] = np.abs(np.diff(levels, axis=1))
-    np.maximum(edges[:-1], np.abs(np.diff(levels, axis=0)), out=edges[:-1])
-    return edges
 
 
 Boxes = npt.NDArray[np.intp]
@@ -237,27 +226,6 @@ def _overlaps(boxes: Boxes, shape: tuple[int, ...]) -> tuple[float, float]:
         return 0.0, 0.0
     most = max(float(doubled[y1:y2, x1:x2].mean()) for x1, y1, x2, y2 in inner.tolist())
     return float(np.count_nonzero(doubled) / max(1, area)), most
-
-
-def _straight(mask: Mask) -> Mask:
-    """Pixels in horizontal or vertical runs of at least ``STRAIGHT``: rules, frames, axes."""
-    return _runs(mask) | _runs(np.ascontiguousarray(mask.T)).T
-
-
-def _runs(mask: Mask) -> Mask:
-    """Pixels in horizontal runs of at least ``STRAIGHT``."""
-    width = mask.shape[1]
-    if width < STRAIGHT:
-        return np.zeros_like(mask)
-    starts, length = mask, 1
-    while length < STRAIGHT:
-        step = min(length, STRAIGHT - length)
-        starts = starts[:, :-step] & starts[:, step:]
-        length += step
-    runs = np.zeros_like(mask)
-    for step in range(STRAIGHT):
-        runs[:, step : step + starts.shape[1]] |= starts
-    return runs
 
 
 def _scanned_area(gray: Gray, strong: Mask, images: Boxes) -> float:

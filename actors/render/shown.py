@@ -13,9 +13,9 @@ import numpy as np
 import numpy.typing as npt
 
 from actors.layout.lines import Box
+from actors.render.ink import Gray
 from actors.render.layer_words import Word
 
-Gray = npt.NDArray[np.uint8]
 Steps = npt.NDArray[np.int32]
 Pieces = npt.NDArray[np.intp]
 Pixels = tuple[int, int, int, int]
@@ -106,7 +106,7 @@ def _has_steps(steps: Steps, box: Pixels, axis: int) -> bool:
 def _placed(
     words: Sequence[Word], size: tuple[float, float], shape: tuple[int, ...]
 ) -> Iterator[tuple[Word, Pixels | None]]:
-    """Words that say something, with their boxes in pixels; None for one that is cut off by the page's edge."""
+    """Words that say something, with their boxes in pixels; None for one that the page cuts off."""
     scale_x, scale_y = shape[1] / size[0], shape[0] / size[1]
     for word in words:
         if not any(map(str.isalnum, word.text)):

@@ -10,11 +10,12 @@ import numpy as np
 
 from actors.chunks import TextLayer
 from actors.layout.lines import Box
+from actors.render.ink import Gray
 from actors.render.layer_trust import Doubt, PageText, find_doubt, is_garbled
 from actors.render.layer_words import THICKEST_RULE, Word, clean, compose_words, once, text_lines, turn_of
 from actors.render.mupdf import mupdf, pymupdf
 from actors.render.raster import FoundLayer
-from actors.render.shown import Gray, Picture, seen_in_scan
+from actors.render.shown import Picture, seen_in_scan
 from results.rows import LAYER_FLAG
 
 UNTRUSTED_FLAG = f"{LAYER_FLAG}_untrusted"

@@ -1,4 +1,4 @@
-"""What a page does not show is not in its text: words that are covered, cut away, or have no colour of their own."""
+"""What a page does not show is not in its text: words covered, cut away, or without a colour of their own."""
 
 from __future__ import annotations
 
