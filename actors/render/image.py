@@ -12,6 +12,7 @@ import numpy as np
 from PIL import Image, ImageFile, UnidentifiedImageError
 
 from actors.render.config import RenderConfig
+from actors.render.flatten import flatten, to_levels
 from actors.render.raster import (
     Raster,
     RgbArray,
@@ -20,19 +21,24 @@ from actors.render.raster import (
     fit_scale,
     refuse_many_pixels,
 )
-from manifests.errors import DocumentError
+from actors.render.tiff import page_frames
+from manifests.errors import DocumentError, PageError
 
+EXIF_FLAG = "damaged_exif"
 _ORIENTATION = 0x0112
 _ROTATIONS = {2: 0, 3: 180, 4: 180, 5: 270, 6: 90, 7: 90, 8: 270}
 """Degrees clockwise that bring an image with this EXIF orientation upright (EXIF 2.32, 4.6.4);
 2, 4, 5 and 7 are mirrored first."""
 _MIRRORED = (2, 4, 5, 7)
-_PAGED = ("TIFF",)
+_PAGED = "TIFF"
 _ANIMATED = ("PNG", "GIF", "WEBP")
+_DARK = 64
+"""Levels that an image of 16-bit samples stays below where these do not fill 14 bits: Pillow drops the
+lower half of each sample of an image with colours."""
 
 
 class ImagePages:
-    """An open image file: one page, or the frames of a TIFF.
+    """An open image file: one page, or the frames of a TIFF that are pages.
 
     Raises DocumentError when the header cannot be read.
     """
@@ -44,14 +50,15 @@ class ImagePages:
         try:
             self._image: ImageFile.ImageFile | None = self._open()
             with _no_pillow_cap():
-                self.page_count: int = getattr(self._image, "n_frames", 1) if kind in _PAGED else 1
+                self._frames, self._stopped = page_frames(self._image) if kind == _PAGED else ([0], "")
                 animated = kind in _ANIMATED and getattr(self._image, "is_animated", False)
         except Exception as error:
             self._file.close()
-            if isinstance(error, MemoryError):
+            if isinstance(error, MemoryError) or getattr(error, "errno", None) is not None:
                 raise
             told = "its header cannot be read" if isinstance(error, UnidentifiedImageError) else error
             raise DocumentError(f"damaged {kind} image: {told}") from error
+        self.page_count = len(self._frames) + bool(self._stopped)
         self._flags = ("first_frame_only",) if animated else ()
 
     def _open(self) -> ImageFile.ImageFile:
@@ -60,14 +67,16 @@ class ImagePages:
             return Image.open(self._file, formats=(self._kind,))
 
     def render(self, page: int) -> Raster:
-        """Decode one frame: upright, on white, never enlarged."""
+        """Decode one frame: upright, all its ink visible, never enlarged."""
         if not 1 <= page <= self.page_count:
             raise beyond_last_page(page, self.page_count)
+        if page > len(self._frames):
+            raise PageError(self._stopped)
         image = self._image or self._open()
         self._image = None
         with _no_pillow_cap():
-            if self.page_count > 1:
-                image.seek(page - 1)
+            if self._kind == _PAGED:
+                image.seek(self._frames[page - 1])
             raster = self._decode(image)
         if self.page_count > 1:
             self._image = image
@@ -75,20 +84,44 @@ class ImagePages:
 
     def _decode(self, image: ImageFile.ImageFile) -> Raster:
         refuse_many_pixels(*image.size, self._config.max_source_pixels, "the image")
-        orientation = image.getexif().get(_ORIENTATION, 1)
+        deep = ";16" in str(image.tile) and image.mode.startswith("RGB")
+        if self._kind == "PNG":  # whose EXIF may stand behind its pixels
+            image.load()
+        orientation, damaged = _orientation(image)
         size = self._target_size(*image.size)
         drafted = self._kind == "JPEG" and image.draft(image.mode, size) is not None
         image.load()
-        upright = image.getexif().get(_ORIENTATION, 1) == 1  # Pillow turns a TIFF while it loads
-        flat = flatten(image)
+        upright = _orientation(image)[0] == 1  # Pillow turns a TIFF while it loads
+        flat = flatten(self._all_of(image) if deep else image)
         if not drafted:
             size = self._target_size(*flat.size)
         if flat.size != size:
             flat = flat.resize(size, Image.Resampling.LANCZOS, reducing_gap=2.0)
         if not upright:
             flat = _turn(flat, orientation)
-        flags = self._flags + (("mirrored",) if orientation in _MIRRORED else ())
+        flags = self._flags + (("mirrored",) if orientation in _MIRRORED else ()) + damaged
         return Raster(as_rgb_array(flat.convert("RGB")), _ROTATIONS.get(orientation, 0), flags)
+
+    def _all_of(self, image: ImageFile.ImageFile) -> Image.Image:
+        """A dark image of 16-bit colours, read again with all their bits: most may be in those dropped."""
+        if np.asarray(image.convert("RGB")).max() >= _DARK:
+            return image
+        import cv2  # a renderer needs it for nothing else
+
+        self._file.seek(0)
+        buffer = np.frombuffer(self._file.read(), np.uint8)
+        frame = image.tell()
+        if self._kind == _PAGED:
+            found: Any = cv2.imdecodemulti(buffer, cv2.IMREAD_UNCHANGED, range=(frame, frame + 1))[1]
+            samples = found[0] if found else None
+        else:
+            samples = cv2.imdecode(buffer, cv2.IMREAD_UNCHANGED)
+        if samples is None or samples.dtype != np.uint16 or samples.ndim != 3:
+            return image
+        colours = Image.fromarray(np.ascontiguousarray(to_levels(samples[:, :, 2::-1])))
+        if image.mode == "RGBA":
+            colours.putalpha(image.getchannel("A"))
+        return colours
 
     def _target_size(self, width: int, height: int) -> tuple[int, int]:
         """Native size, or less for longest_side and max_pixels."""
@@ -100,6 +133,10 @@ class ImagePages:
 
     def find_layer(self, page: int) -> None:
         """Images hold no text."""
+
+    def doubt_of_blank(self, page: int) -> str:
+        """An image shows what it holds."""
+        return ""
 
     def release_memory(self) -> None:
         """Pillow caches nothing."""
@@ -119,30 +156,15 @@ def _no_pillow_cap() -> Iterator[None]:
         Image.MAX_IMAGE_PIXELS = before
 
 
-def flatten(image: Image.Image) -> Image.Image:
-    """Any mode as 8-bit ``L`` or ``RGB``, transparency on white, deep samples scaled to 8 bits."""
-    if image.mode.startswith("I;16"):
-        return Image.fromarray((np.asarray(image).astype(np.uint16) >> 8).astype(np.uint8))
-    if image.mode in ("I", "F"):
-        return Image.fromarray(_to_8_bits(np.asarray(image, dtype=np.float64)))
-    if image.has_transparency_data:
-        rgba = image.convert("RGBA")
-        white = Image.new("RGB", image.size, "white")
-        white.paste(rgba, mask=rgba.getchannel("A"))
-        return white
-    return image.convert("L" if image.mode in ("1", "L") else "RGB")
-
-
-def _to_8_bits(values: np.ndarray) -> np.ndarray:
-    """Samples of unknown range: 0-1, 0-255 and 0-65535 are taken as meant, others are stretched."""
-    values = np.nan_to_num(values, posinf=0.0, neginf=0.0)
-    low, high = float(values.min()), float(values.max())
-    if low < 0 or high > 65535:
-        values, high = values - low, high - low
-        scale = 255 / high
-    else:
-        scale = 255.0 if high <= 1 else 1.0 if high <= 255 else 255 / 65535
-    return np.clip(values * scale, 0, 255).astype(np.uint8)
+def _orientation(image: ImageFile.ImageFile) -> tuple[int, tuple[str, ...]]:
+    """The EXIF orientation, 1 where there is none, and a flag where it cannot be read: the picture can."""
+    try:
+        orientation = image.getexif().get(_ORIENTATION, 1)
+    except MemoryError:
+        raise
+    except Exception:  # noqa: BLE001  Pillow raises whatever its parsers of untrusted data stumble over
+        return 1, (EXIF_FLAG,)
+    return (orientation if isinstance(orientation, int) else 1), ()
 
 
 _TURNS = {

@@ -16,10 +16,9 @@ import numpy as np
 import numpy.typing as npt
 
 from actors.layout.lines import Box
+from actors.render.ink import Gray, Mask, edges_of, straight
 from actors.render.layer_words import Word
-
-Gray = npt.NDArray[np.uint8]
-Mask = npt.NDArray[np.bool_]
+from actors.render.shown import Picture, any_hidden
 
 MAX_INVISIBLE = 0.1
 MAX_GARBLED = 0.02
@@ -34,13 +33,14 @@ MAX_SCANNED_AREA = 0.03
 PAPER, MIN_PAPER = 190, 0.55
 MIN_WRITING = 0.02
 MAX_OVERLAP = 0.2
+MAX_WORD_OVERLAP = 0.6
+"""Of one word: another that is written over it may hide it, or stand on what does."""
 MAX_UNREAD = 0.35
 """Of all sharp edges, those that are neither in words nor in images nor in straight lines."""
 MAX_OUTLINES = 0.08
 """Edges in filled curved shapes, against those in words: letters drawn as shapes."""
 MIN_OUTLINE_EDGES = 150
-WEAK_EDGE, STRONG_EDGE = 10, 48
-STRAIGHT = 15
+STRONG_EDGE = 48
 MIN_LETTERS, MIN_FEW_LETTERS = 150, 40
 MIN_LIKENESS, MIN_FEW_LIKENESS = 0.45, 0.3
 """Correlation of the page's letters with ``FREQUENCIES``. Of eleven languages from Finnish to Vietnamese
@@ -89,10 +89,10 @@ class PageText:
     too_much: bool = False
 
 
-def find_doubt(page: PageText, draw: Callable[[], Gray]) -> Doubt | None:
+def find_doubt(page: PageText, draw: Callable[[], Picture]) -> Doubt | None:
     """The first reason not to trust a page's words, or None.
 
-    ``draw`` gives the page as a small gray picture; it is called only when all else is well.
+    ``draw`` gives the page as a small picture; it is called only when all else is well.
     """
     if page.too_much:
         return Doubt.TOO_MUCH
@@ -139,16 +139,18 @@ def _is_cipher(text: str) -> bool:
     return likeness < (MIN_LIKENESS if letters >= MIN_LETTERS else MIN_FEW_LIKENESS)
 
 
-def _doubt_of_ink(page: PageText, words: Sequence[Word], gray: Gray) -> Doubt | None:
+def _doubt_of_ink(page: PageText, words: Sequence[Word], picture: Picture) -> Doubt | None:
     """Compare where the words are with where the page has ink."""
+    gray = picture.gray
     scale = gray.shape[1] / page.size[0], gray.shape[0] / page.size[1]
-    edges = _edges(gray)
+    edges = edges_of(gray)
     boxes = _pixels([word.box for word in words], scale, gray.shape)
-    said = np.array([sum(c.isalnum() for c in word.text) >= 2 for word in words], dtype=bool)
-    weak = edges >= WEAK_EDGE
-    if any(not weak[y1:y2, x1:x2].any() for x1, y1, x2, y2 in boxes[said].tolist()):
+    overlap, most = _overlaps(boxes, gray.shape)
+    if overlap > MAX_OVERLAP:
+        return Doubt.OVERLAPPING
+    if any_hidden(words, page.size, picture):
         return Doubt.HIDDEN
-    if _overlap(boxes, gray.shape) > MAX_OVERLAP:
+    if most > MAX_WORD_OVERLAP:
         return Doubt.OVERLAPPING
     strong = edges >= STRONG_EDGE
     images = _pixels(page.images, scale, gray.shape)
@@ -160,21 +162,12 @@ def _doubt_of_ink(page: PageText, words: Sequence[Word], gray: Gray) -> Doubt | 
     in_words = _mask(_grown(boxes, gray.shape), gray.shape)
     written = np.count_nonzero(strong & in_words)
     rest = strong & ~in_words & ~on_images
-    rest &= ~_straight(rest)
+    rest &= ~straight(rest)
     if np.count_nonzero(rest) > MAX_UNREAD * (written + np.count_nonzero(rest)):
         return Doubt.INCOMPLETE
     shapes = _mask(_pixels(page.shapes, scale, gray.shape), gray.shape)
     outlines = np.count_nonzero(rest & shapes)
     return Doubt.INCOMPLETE if outlines > max(MIN_OUTLINE_EDGES, MAX_OUTLINES * written) else None
-
-
-def _edges(gray: Gray) -> npt.NDArray[np.int16]:
-    """How much each pixel differs from the one to its right or below, whichever is more."""
-    levels = gray.astype(np.int16)
-    edges = np.zeros_like(levels)
-    edges[:, :-1] = np.abs(np.diff(levels, axis=1))
-    np.maximum(edges[:-1], np.abs(np.diff(levels, axis=0)), out=edges[:-1])
-    return edges
 
 
 Boxes = npt.NDArray[np.intp]
@@ -217,8 +210,9 @@ def _sums(mask: Mask, boxes: Boxes) -> int:
     return sum(int(np.count_nonzero(mask[y1:y2, x1:x2])) for x1, y1, x2, y2 in boxes.tolist())
 
 
-def _overlap(boxes: Boxes, shape: tuple[int, ...]) -> float:
-    """Share of the words' area, without ascenders and descenders, where two or more words stand."""
+def _overlaps(boxes: Boxes, shape: tuple[int, ...]) -> tuple[float, float]:
+    """Share of the words' area, without ascenders and descenders, where two or more words stand: of all
+    words together, and of the one that has most."""
     quarter = (boxes[:, 3] - boxes[:, 1]) // 4
     inner = boxes.copy()
     inner[:, 1] += quarter
@@ -226,28 +220,12 @@ def _overlap(boxes: Boxes, shape: tuple[int, ...]) -> float:
     counts = np.zeros(shape, dtype=np.uint16)
     for x1, y1, x2, y2 in inner.tolist():
         counts[y1:y2, x1:x2] += 1
-    return float((counts > 1).sum() / max(1, int((counts > 0).sum())))
-
-
-def _straight(mask: Mask) -> Mask:
-    """Pixels in horizontal or vertical runs of at least ``STRAIGHT``: rules, frames, axes."""
-    return _runs(mask) | _runs(np.ascontiguousarray(mask.T)).T
-
-
-def _runs(mask: Mask) -> Mask:
-    """Pixels in horizontal runs of at least ``STRAIGHT``."""
-    width = mask.shape[1]
-    if width < STRAIGHT:
-        return np.zeros_like(mask)
-    starts, length = mask, 1
-    while length < STRAIGHT:
-        step = min(length, STRAIGHT - length)
-        starts = starts[:, :-step] & starts[:, step:]
-        length += step
-    runs = np.zeros_like(mask)
-    for step in range(STRAIGHT):
-        runs[:, step : step + starts.shape[1]] |= starts
-    return runs
+    doubled = counts > 1
+    area = int(np.count_nonzero(counts))
+    if not doubled.any():
+        return 0.0, 0.0
+    most = max(float(doubled[y1:y2, x1:x2].mean()) for x1, y1, x2, y2 in inner.tolist())
+    return float(np.count_nonzero(doubled) / max(1, area)), most
 
 
 def _scanned_area(gray: Gray, strong: Mask, images: Boxes) -> float:

@@ -106,6 +106,20 @@ class OpenDocuments:
             return pages, version
         raise AssertionError("unreachable")
 
+    def version(self, document: Document) -> str:
+        """The version that the document's source has now. Raises like ``get``."""
+        return self._sources.locate(document, self._config.max_source_bytes).stat.version
+
+    def unreadable(self, document: Document, error: OSError) -> Exception:
+        """What to raise for a source that was found and opened, but cannot be read."""
+        return SourceUnavailable(f"{document.uri}: cannot be read at present: {error.strerror or error}")
+
+    def drop(self, pages: OpenPages) -> None:
+        """Close an open document that is spoilt: ``get`` opens it anew."""
+        for source, kept in list(self._kept.items()):
+            if kept is pages:
+                self._kept.pop(source).close()
+
     def release_memory(self) -> None:
         """Give back what decoders cached; the documents stay open."""
         for pages in self._kept.values():

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import errno
 import math
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from actors.render.blank import is_blank
 from actors.render.config import RenderConfig
+from actors.render.image_sizes import ImageSizes
 from actors.render.mupdf import mupdf, pymupdf
+from actors.render.page_boxes import mend_boxes
+from actors.render.page_tree import PageTree, read_page_tree
 from actors.render.raster import (
     FoundLayer,
     Raster,
@@ -27,7 +32,12 @@ CACHED_PIXELS = 16_000_000
 """MuPDF keeps decoded images, fonts too, in a store that outlives the document. It is emptied after
 about so many image pixels, not after every page: parsing fonts again costs a text page 30 %."""
 KEPT_STORE_PERCENT = 3
-MAX_FORM_DEPTH = 6
+SMALL_PAGE, SMALL_AS = 24.0, 480.0
+"""Points. A page whose longer side is shorter counts in another unit (inches, perhaps): it is drawn as if
+it were so long."""
+READ_ERROR = "system error: read error: "
+CUT_SHORT = 0.5
+"""A page that ``max_pixels`` lets have less of the pixels per point it should have may lose its ink."""
 
 
 class PdfPages:
@@ -39,57 +49,120 @@ class PdfPages:
     def __init__(self, path: Path, config: RenderConfig) -> None:
         self._config = config
         self._cached_pixels = 0
-        self._images = _ImageSizes()
+        self._images = ImageSizes()
+        self._messages: dict[int, str] = {}
+        self._mended: set[int] = set()
+        pymupdf.TOOLS.reset_mupdf_warnings()
         self._document = _open(path)
         try:
             _unlock(self._document, config.password.get_secret_value())
-            self.page_count = _count_pages(self._document)
+            self._tree = self._read_tree()
+            self._spoken = bool(_messages())
         except BaseException:
             self._document.close()
             raise
 
+    @property
+    def page_count(self) -> int:
+        return self._tree.page_count
+
+    def _read_tree(self) -> PageTree:
+        try:
+            self._pdf = mupdf.pdf_document_from_fz_document(self._document.this)
+            return read_page_tree(self._pdf)
+        except DocumentError:
+            _messages()
+            raise
+        except Exception as error:
+            _messages()
+            raise DocumentError(f"damaged PDF: {error}") from error
+
     def render(self, page: int) -> Raster:
         """Render one page without copying its pixels out of MuPDF. ``/Rotate`` is honoured."""
-        pymupdf.TOOLS.reset_mupdf_warnings()
         with self._loaded(page) as (loaded, scale):
             pixmap = loaded.get_pixmap(matrix=pymupdf.Matrix(scale, scale), alpha=False)
-        warnings = pymupdf.TOOLS.mupdf_warnings()
-        return Raster(as_rgb_array(_Pixels(pixmap)), 0, self._flags(), warnings.partition("\n")[0])
+        return Raster(as_rgb_array(_Pixels(pixmap)), 0, self._flags(page), self._messages.get(page, ""))
 
     def find_layer(self, page: int) -> FoundLayer | None:
         """The page's own text, with the size that rendering would give the page."""
         with self._loaded(page) as (loaded, scale):
-            return find_layer(loaded, scale, self._flags())
+            return find_layer(loaded, scale, self._flags(page))
 
-    def _flags(self) -> tuple[str, ...]:
-        return ("repaired",) if self._document.is_repaired else ()
+    def doubt_of_blank(self, page: int) -> str:
+        """A page that had to be drawn small may show nothing although there is something on it."""
+        with self._loaded(page) as (loaded, scale):
+            wanted = self._wanted_scale(loaded.rect)
+            if scale > CUT_SHORT * wanted:
+                return ""
+            box = _inked_box(loaded)
+            if box.is_empty:
+                return ""
+            closer = fit_scale(box.width, box.height, wanted, self._config.max_pixels)
+            pixmap = loaded.get_pixmap(matrix=pymupdf.Matrix(closer, closer), clip=box, alpha=False)
+            if is_blank(as_rgb_array(_Pixels(pixmap))):
+                return ""
+            size = f"{loaded.rect.width:g} x {loaded.rect.height:g} points"
+        return f"the page is {size}: what it shows vanishes at the size allowed (render.max_pixels)"
+
+    def _flags(self, page: int) -> tuple[str, ...]:
+        repaired = self._document.is_repaired or self._tree.mended or page in self._mended
+        return ("repaired",) if repaired else ()
 
     @contextmanager
     def _loaded(self, page: int) -> Iterator[tuple[Any, float]]:
-        """A page and its pixels per point; the images it decodes are counted."""
+        """A page and its pixels per point. The images it decodes are counted, and what MuPDF says is kept:
+        it says some things only once, to whoever touches an object first."""
         if not 1 <= page <= self.page_count:
             raise beyond_last_page(page, self.page_count)
-        loaded = self._document.load_page(page - 1)
-        largest, total = self._images.on_page(loaded)
-        refuse_many_pixels(*largest, self._config.max_source_pixels, "an image in the page")
-        scale = self._scale(loaded.rect)
+        if page in self._tree.missing:
+            raise PageError(self._tree.missing[page])
+        if self._spoken and page not in self._messages:
+            self._forget()
+        pymupdf.TOOLS.reset_mupdf_warnings()
+        total = 0
         try:
-            yield loaded, scale
+            if mend_boxes(mupdf.ll_pdf_lookup_page_obj(self._pdf.m_internal, page - 1)):
+                self._mended.add(page)
+            loaded = self._document.load_page(page - 1)
+            largest, total = self._images.on_page(loaded)
+            refuse_many_pixels(*largest, self._config.max_source_pixels, "an image in the page")
+            yield loaded, self._scale(loaded.rect)
         finally:
+            self._listen(page)
             self._cached_pixels += total
             if self._cached_pixels > CACHED_PIXELS:
                 self.release_memory()
 
+    def _listen(self, page: int) -> None:
+        """Keep the first thing that MuPDF said since it was last listened to."""
+        if messages := _messages():
+            self._messages.setdefault(page, messages[0])
+            self._spoken = True
+
+    def _forget(self) -> None:
+        """Drop what MuPDF parsed and decoded, so that it says of a broken object again that it is."""
+        self._spoken = False
+        if not self._tree.mended:  # of which the new tree lives in memory alone
+            mupdf.ll_pdf_clear_xref(self._pdf.m_internal)
+        pymupdf.TOOLS.store_shrink(100)
+
     def _scale(self, rect: Any) -> float:
         """Pixels per point for a page of this size. Raises PageError when it makes no sense."""
         width, height = rect.width, rect.height
-        if not (math.isfinite(width) and math.isfinite(height) and width > 0 and height > 0):
-            raise PageError(f"the page's size makes no sense: {width} x {height} points")
+        sane = math.isfinite(width) and math.isfinite(height) and width > 0 and height > 0
+        scale = self._wanted_scale(rect) if sane else 0.0
+        scale = fit_scale(width, height, scale, self._config.max_pixels) if sane else 0.0
+        if min(width, height) * scale < 1:
+            raise PageError(f"the page's size makes no sense: {width:g} x {height:g} points")
+        return scale
+
+    def _wanted_scale(self, rect: Any) -> float:
+        """Pixels per point as configured, whatever ``max_pixels`` says."""
+        longest = max(rect.width, rect.height)
         if self._config.longest_side is not None:
-            scale = self._config.longest_side / max(width, height)
-        else:
-            scale = self._config.dpi / POINTS_PER_INCH
-        return fit_scale(width, height, scale, self._config.max_pixels)
+            return float(self._config.longest_side / longest)
+        scale = self._config.dpi / POINTS_PER_INCH
+        return float(scale * SMALL_AS / longest if longest < SMALL_PAGE else scale)
 
     def release_memory(self) -> None:
         """Empty MuPDF's store if images were decoded; fonts alone are small and worth keeping."""
@@ -105,6 +178,16 @@ class PdfPages:
         """Close the document and empty MuPDF's store."""
         self._document.close()
         self.release_memory()
+
+
+def _messages() -> list[str]:
+    """What MuPDF said since it was last asked. Raises OSError where it could not read its file: then it goes
+    on with half of it, and what it shows is worth nothing."""
+    messages: list[str] = pymupdf.TOOLS.mupdf_warnings().splitlines()
+    for message in messages:
+        if message.startswith(READ_ERROR):
+            raise OSError(errno.EIO, message.removeprefix(READ_ERROR))
+    return messages
 
 
 class _Pixels:
@@ -140,6 +223,7 @@ def _open_name(name: str) -> Any:
     try:
         document = pymupdf.open(name, filetype="pdf")
     except Exception as error:
+        _messages()
         raise DocumentError(f"damaged PDF: {error.__cause__ or error}") from error
     if not document.is_pdf:
         raise DocumentError("not a PDF, although it says so within its first 1024 bytes")
@@ -156,66 +240,10 @@ def _unlock(document: Any, password: str) -> None:
         raise DocumentError("encrypted: the password given (--password) does not open it")
 
 
-def _count_pages(document: Any) -> int:
-    try:
-        count = int(document.page_count)
-    except Exception as error:
-        raise DocumentError(f"damaged PDF: {error}") from error
-    if count < 1:
-        raise DocumentError("the PDF has no pages")
-    return count
-
-
-Sizes = tuple[tuple[int, int], int]
-"""Width and height of the largest image, and the pixels of all images."""
-_NONE: Sizes = (0, 0), 0
-
-
-class _ImageSizes:
-    """How large the images are that a page's resources name, forms included; decodes nothing.
-
-    Every dictionary and form is looked at once per document. ``Page.get_images`` takes three times
-    as long on a text page, and looks anew on each page at a dictionary that all pages share.
-    """
-
-    def __init__(self) -> None:
-        self._known: dict[int, Sizes] = {}
-
-    def on_page(self, page: Any) -> Sizes:
-        """The sizes of one page's images."""
-        resources = mupdf.pdf_page_resources(mupdf.pdf_page_from_fz_page(page.this))
-        return self._in_resources(resources, 0)
-
-    def _in_resources(self, resources: Any, depth: int) -> Sizes:
-        objects = mupdf.pdf_dict_gets(resources, "XObject")
-        if not objects.m_internal or depth > MAX_FORM_DEPTH:
-            return _NONE
-        return self._once(objects, depth, self._in_dictionary)
-
-    def _in_dictionary(self, objects: Any, depth: int) -> Sizes:
-        found = [
-            self._once(mupdf.pdf_dict_get_val(objects, index), depth, self._in_object)
-            for index in range(mupdf.pdf_dict_len(objects))
-        ]
-        largest = max((size for size, _ in found), key=lambda size: size[0] * size[1], default=(0, 0))
-        return largest, sum(total for _, total in found)
-
-    def _in_object(self, stream: Any, depth: int) -> Sizes:
-        kind = mupdf.pdf_to_name(mupdf.pdf_dict_gets(stream, "Subtype"))
-        if kind == "Image":
-            width = mupdf.pdf_to_int(mupdf.pdf_dict_gets(stream, "Width"))
-            height = mupdf.pdf_to_int(mupdf.pdf_dict_gets(stream, "Height"))
-            return (width, height), width * height
-        if kind == "Form":
-            return self._in_resources(mupdf.pdf_dict_gets(stream, "Resources"), depth + 1)
-        return _NONE
-
-    def _once(self, target: Any, depth: int, look: Callable[[Any, int], Sizes]) -> Sizes:
-        """Look at an indirect object once; one that contains itself adds nothing the second time."""
-        number = mupdf.pdf_to_num(target)
-        if not number:
-            return look(target, depth)
-        if number not in self._known:
-            self._known[number] = _NONE
-            self._known[number] = look(target, depth)
-        return self._known[number]
+def _inked_box(page: Any) -> Any:
+    """The box around all that a page draws on itself."""
+    box = pymupdf.Rect()
+    for kind, found in page.get_bboxlog():
+        if not kind.startswith(("clip", "ignore")):
+            box |= pymupdf.Rect(found)
+    return box & page.rect

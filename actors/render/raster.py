@@ -56,6 +56,9 @@ class OpenPages(Protocol):
     def find_layer(self, page: int) -> FoundLayer | None:
         """The text that the page itself holds, None where there is none. Raises like ``render``."""
 
+    def doubt_of_blank(self, page: int) -> str:
+        """Why a page whose raster shows nothing may hold something all the same; ``""`` where it cannot."""
+
     def release_memory(self) -> None:
         """Give back what the decoder cached; the document stays open."""
 

@@ -16,12 +16,14 @@ from actors.render.opening import OpenDocuments, OpenFailure, out_of_memory
 from actors.render.raster import FoundLayer, OpenPages, Raster, RgbArray
 from actors.sources.cache import SourceCache
 from manifests.documents import Document
-from manifests.errors import DocumentError, PageError
+from manifests.errors import DocumentError, PageError, SourceUnavailable
 from manifests.pages import DOCUMENT_PAGE, PageSpan, plan_pages
-from manifests.work import OpenedDocument, RenderCall, RenderItem, RenderReport
+from manifests.work import OpenedDocument, RenderCall, RenderItem, RenderReport, UnavailableSource
 from results.rows import LAYER_FLAG, Status
 
 MAX_CHUNK_BYTES = 2**36
+MAX_CHANGES = 2
+"""Versions of a source that one call begins to render; one that changes faster is the driver's to judge."""
 MAX_REASON = 500
 """Characters of a decoder's message that are kept."""
 
@@ -44,7 +46,7 @@ class Renderer:
         encode: bool = False,
     ) -> None:
         self._config = config
-        self._encode = encode
+        self._encode_all = self._encode = encode
         self._keep_images = keep_images
         self._limits = HardLimits(hard_limits)
         if hard_limits:
@@ -60,11 +62,15 @@ class Renderer:
         neither, such as JobError for a source cache that cannot be written.
         """
         answer = _Answer(call)
+        self._encode = self._encode_all or call.encode
         chunk_bytes = min(call.max_bytes, MAX_CHUNK_BYTES)  # finished pages must not starve later ones
         with self._limits.memory(self._config.memory_bytes + chunk_bytes):
             for item in call.items:
-                self._render_item(item, answer)
-                if answer.is_full():
+                try:
+                    self._render_item(item, answer)
+                except SourceUnavailable as error:
+                    answer.unavailable = UnavailableSource(item.doc_index, _reason(error))
+                if answer.is_full() or answer.unavailable:
                     break
         self._documents.release_memory()
         return answer.report(), answer.chunk()
@@ -74,36 +80,96 @@ class Renderer:
         self._documents.close()
 
     def _render_item(self, item: RenderItem, answer: _Answer) -> None:
+        """Render one document's pages; all of one version of its source, or none.
+
+        A source that changes meanwhile is begun anew, and left for a later call if it changes again.
+        Raises SourceUnavailable when its source does not answer; pages rendered until then are kept.
+        """
+        for _ in range(MAX_CHANGES):
+            before = len(answer.pages)
+            version = self._render_version(item, answer)
+            if not version or self._version_now(item, version) == version:
+                return
+            answer.take_back(before)
+
+    def _render_version(self, item: RenderItem, answer: _Answer) -> str:
+        """Render one document's pages as they are now. Returns the version of its source."""
         started = time.perf_counter()
         try:
             pages, version = self._documents.get(item.document)
             spans = item.spans or _own_selection(item.document, pages.page_count)
         except DocumentError as error:
-            answer.add_unopened(item, error, time.perf_counter() - started)
-            return
+            return answer.add_unopened(item, error, time.perf_counter() - started)
         answer.add_opened(item, OpenedDocument(item.doc_index, pages.page_count, version))
         if not answer.call.max_pages:
-            return
+            return version
         for page in _numbers(spans):
-            answer.add_page(self._render_page(pages, item.doc_index, page, answer.call.encode))
+            try:
+                pages, rendered = self._render_readable(pages, item, version, page)
+            except _Changed:
+                break
+            answer.add_page(rendered)
             if answer.is_full():
-                return
+                break
+        return version
 
-    def _render_page(self, pages: OpenPages, doc_index: int, page: int, encode: bool) -> RenderedPage:
+    def _render_readable(
+        self, pages: OpenPages, item: RenderItem, version: str, page: int
+    ) -> tuple[OpenPages, RenderedPage]:
+        """One page. Where its file cannot be read, the source is asked again and the page tried once more.
+
+        Raises SourceUnavailable where the source does not answer, _Changed where it has another version.
+        """
+        started = time.perf_counter()
+        rendered = self._render_page(pages, item, page)
+        if isinstance(rendered, RenderedPage):
+            return pages, rendered
+        self._documents.drop(pages)
+        try:
+            pages, now = self._documents.get(item.document)
+            if now != version:
+                raise _Changed
+            rendered = self._render_page(pages, item, page)
+            if isinstance(rendered, OSError):
+                raise self._documents.unreadable(item.document, rendered)
+        except DocumentError as error:
+            rendered = _failed(item.doc_index, page, _reason(error), time.perf_counter() - started)
+        return pages, rendered
+
+    def _version_now(self, item: RenderItem, version: str) -> str:
+        """The version of a source whose pages were rendered; a file that was removed since was whole."""
+        try:
+            return self._documents.version(item.document)
+        except (DocumentError, SourceUnavailable):
+            return version
+
+    def _render_page(self, pages: OpenPages, item: RenderItem, page: int) -> RenderedPage | OSError:
+        """One page; an OSError where its file could not be read, which says nothing about the page."""
         started = time.perf_counter()
         try:
             with self._limits.seconds(self._config.page_timeout_s):
-                found = None
-                if self._config.text_layer is not TextLayerUse.NEVER:
-                    found = pages.find_layer(page)
-                if found and self._is_enough(found) and not self._keep_images:
-                    return _of_layer(found, doc_index, page, started)
-                rendered = self._finish(pages.render(page), doc_index, page, encode, started)
-                return self._with_layer(rendered, found) if found else rendered
+                return self._shown(pages, item.doc_index, page, started)
         except Exception as error:  # noqa: BLE001  the boundary of a page: it fails, others go on
+            if isinstance(error, OSError) and error.errno is not None:
+                return error
             reason = out_of_memory(self._config) if is_out_of_memory(error) else _reason(error)
-            render_s = time.perf_counter() - started
-            return RenderedPage(doc_index, page, render_s=render_s, status=Status.FAILED, reason=reason)
+            return _failed(item.doc_index, page, reason, time.perf_counter() - started)
+
+    def _shown(self, pages: OpenPages, doc_index: int, page: int, started: float) -> RenderedPage:
+        """What the page shows, or its text where that is known to be the same."""
+        found = None
+        if self._config.text_layer is not TextLayerUse.NEVER:
+            found = pages.find_layer(page)
+        if found and self._is_enough(found) and not self._keep_images:
+            return _of_layer(found, doc_index, page, started)
+        raster = pages.render(page)
+        blank = self._config.skip_blank and is_blank(raster.image)
+        if blank and raster.warning:  # an image that could not be decoded leaves an empty page behind
+            raise PageError(f"nothing visible was rendered, and MuPDF says: {raster.warning}")
+        if blank and (doubt := pages.doubt_of_blank(page)):
+            raise PageError(doubt)
+        rendered = self._finish(raster, doc_index, page, blank, started)
+        return self._with_layer(rendered, found) if found else rendered
 
     def _is_enough(self, found: FoundLayer) -> bool:
         prefer = self._config.text_layer is TextLayerUse.PREFER
@@ -119,24 +185,26 @@ class Renderer:
             return replace(page, flags=flags, status=status, layer=found.layer)
         return replace(page, flags=page.flags + added, layer=found.layer)
 
-    def _finish(
-        self, raster: Raster, doc_index: int, page: int, encode: bool, started: float
-    ) -> RenderedPage:
-        """Decide whether there is something to read, and encode what travels."""
+    def _finish(self, raster: Raster, doc_index: int, page: int, blank: bool, started: float) -> RenderedPage:
+        """Encode what travels; nothing of a blank page does."""
         height, width = raster.image.shape[:2]
         flags = (*raster.flags, "damaged") if raster.warning else raster.flags
-        status, reason = None, ""
-        if self._config.skip_blank and is_blank(raster.image):
-            status, reason = Status.BLANK, "near-uniform colour"
-            if raster.warning:  # an image that could not be decoded leaves an empty page behind
-                raise PageError(f"nothing visible was rendered, and MuPDF says: {raster.warning}")
-        image: RgbArray | bytes | None = None if status else raster.image
-        if (encode or self._encode) and not status:
+        status, reason = (Status.BLANK, "near-uniform colour") if blank else (None, "")
+        image: RgbArray | bytes | None = None if blank else raster.image
+        if self._encode and not blank:
             image = encode_jpeg(raster.image, self._config.jpeg_quality)
         render_s = time.perf_counter() - started
         return RenderedPage(
             doc_index, page, image, width, height, raster.rotation, render_s, flags, status, reason
         )
+
+
+class _Changed(Exception):
+    """The source has another version than the pages rendered so far."""
+
+
+def _failed(doc_index: int, page: int, reason: str, render_s: float) -> RenderedPage:
+    return RenderedPage(doc_index, page, render_s=render_s, status=Status.FAILED, reason=reason)
 
 
 def _of_layer(found: FoundLayer, doc_index: int, page: int, started: float) -> RenderedPage:
@@ -181,25 +249,31 @@ class _Answer:
     documents: dict[int, Document] = field(default_factory=dict)
     opened: dict[int, OpenedDocument] = field(default_factory=dict)
     image_bytes: int = 0
+    unavailable: UnavailableSource | None = None
 
     def add_opened(self, item: RenderItem, opened: OpenedDocument) -> None:
         self.documents[item.doc_index] = item.document
         self.opened[item.doc_index] = opened
 
-    def add_unopened(self, item: RenderItem, error: DocumentError, render_s: float) -> None:
+    def add_unopened(self, item: RenderItem, error: DocumentError, render_s: float) -> str:
+        """Add what stands for its pages. Returns the version that was found, ``""`` where none was."""
         version = error.version if isinstance(error, OpenFailure) else ""
         reason = _reason(error)
         self.add_opened(item, OpenedDocument(item.doc_index, 0, version, reason))
         # Pages are named once the document was open before: then each fails by itself, since some of
         # its pages may have rows already and the one row of an unopened document must stand alone.
         for page in _numbers(item.spans) if item.spans else (DOCUMENT_PAGE,):
-            self.add_page(
-                RenderedPage(item.doc_index, page, render_s=render_s, status=Status.FAILED, reason=reason)
-            )
+            self.add_page(_failed(item.doc_index, page, reason, render_s))
+        return version
 
     def add_page(self, page: RenderedPage) -> None:
         self.pages.append(page)
         self.image_bytes += _image_bytes(page)
+
+    def take_back(self, pages: int) -> None:
+        """Forget all pages but the first so many."""
+        self.image_bytes -= sum(map(_image_bytes, self.pages[pages:]))
+        del self.pages[pages:]
 
     def is_full(self) -> bool:
         """Whether a limit is reached; never before there is a page."""
@@ -212,7 +286,8 @@ class _Answer:
     def report(self) -> RenderReport:
         covered = tuple(_runs((page.doc_index, page.page) for page in self.pages))
         to_read = sum(page.status is None for page in self.pages)
-        return RenderReport(tuple(self.opened.values()), covered, to_read, self.image_bytes)
+        unavailable = (self.unavailable,) if self.unavailable else ()
+        return RenderReport(tuple(self.opened.values()), covered, to_read, self.image_bytes, unavailable)
 
     def chunk(self) -> Chunk:
         return Chunk(self.call.unit_id, self.call.generation, self.documents, self.opened, tuple(self.pages))

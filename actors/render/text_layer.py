@@ -10,10 +10,12 @@ import numpy as np
 
 from actors.chunks import TextLayer
 from actors.layout.lines import Box
-from actors.render.layer_trust import Doubt, Gray, PageText, find_doubt, is_garbled
+from actors.render.ink import Gray
+from actors.render.layer_trust import Doubt, PageText, find_doubt, is_garbled
 from actors.render.layer_words import THICKEST_RULE, Word, clean, compose_words, once, text_lines, turn_of
 from actors.render.mupdf import mupdf, pymupdf
 from actors.render.raster import FoundLayer
+from actors.render.shown import Picture, seen_in_scan
 from results.rows import LAYER_FLAG
 
 UNTRUSTED_FLAG = f"{LAYER_FLAG}_untrusted"
@@ -35,6 +37,12 @@ _SOFT_HYPHEN = "\u00ad"
 _BULLET = "\u2022"
 _UNPACKED_BYTES = mupdf.ll_fz_packed_path_size(mupdf.FzPath().m_internal)
 """What MuPDF says of a path that is too long to be packed, whatever its length; seldom of a short one."""
+_NO_LETTERS = (
+    "fill_path", "stroke_path", "fill_shade", "fill_image", "fill_image_mask", "clip_path",
+    "clip_stroke_path", "clip_text", "clip_stroke_text", "clip_image_mask", "pop_clip", "begin_mask",
+    "end_mask", "begin_group", "end_group", "begin_tile", "end_tile",
+)  # fmt: skip
+"""Calls of a device that draw something else than letters: it does without those that are not there."""
 _DRAWN_BOX = 1.5
 """Points: MuPDF widens the box of a stroke by its line width, at least by one point."""
 
@@ -45,7 +53,6 @@ def find_layer(page: Any, scale: float, flags: tuple[str, ...] = ()) -> FoundLay
     A layer that cannot be seen is given although it is not trusted: it is somebody's OCR of a scan.
     Every other doubt is about the text itself, and then its layer is not given.
     """
-    pymupdf.TOOLS.reset_mupdf_warnings()
     text = None
     try:
         text = _page_text(page)
@@ -56,23 +63,38 @@ def find_layer(page: Any, scale: float, flags: tuple[str, ...] = ()) -> FoundLay
         raise
     except Exception:  # noqa: BLE001 - whatever is wrong with the content, its rendering will tell
         doubt = Doubt.BROKEN
-    if doubt is None and pymupdf.TOOLS.mupdf_warnings():
+    if doubt in (None, Doubt.HIDDEN) and pymupdf.TOOLS.mupdf_warnings(reset=False):
         doubt = Doubt.BROKEN
     if text and doubt in (None, Doubt.INVISIBLE) and sum(1 for _ in text_lines(text.words)) > MAX_LINES:
         doubt = Doubt.TOO_MUCH
     if doubt:
         flags = (*flags, UNTRUSTED_FLAG, f"{LAYER_FLAG}_{doubt}")
-    layer = _composed(text, doubt) if text else None
+    layer = _composed(text, doubt, page) if text else None
     return FoundLayer(layer, *_rendered_size(page.rect, scale), flags)
 
 
-def _composed(text: PageText, doubt: Doubt | None) -> TextLayer | None:
+def _composed(text: PageText, doubt: Doubt | None, page: Any) -> TextLayer | None:
     """The layer, if it is of any use."""
     words = [word for word in text.words if word.visible != (doubt is Doubt.INVISIBLE)]
     if doubt not in (None, Doubt.INVISIBLE) or (doubt and is_garbled(words)):
         return None
+    if doubt:
+        words = seen_in_scan(words, text.size, _gray(page), [*text.shapes, *_patches(text.images)])
     composed = compose_words(words, text.rules, text.size)
     return TextLayer(composed.text, composed.regions, trusted=doubt is None) if composed.text else None
+
+
+def _patches(images: Sequence[Box]) -> list[Box]:
+    """Images that lie on larger ones: a scan has been mended, or something in it covered."""
+    return [
+        image
+        for image in images
+        if any(
+            other[0] <= image[0] and other[1] <= image[1] and other[2] >= image[2] and other[3] >= image[3]
+            for other in images
+            if other != image
+        )
+    ]
 
 
 def _rendered_size(rect: Any, scale: float) -> tuple[int, int]:
@@ -208,10 +230,37 @@ def _word(letters: Sequence[str], boxes: Sequence[Box], size: float, turn: int, 
     return Word(text, (min(left), min(top), max(right), max(bottom)), size, turn, visible)
 
 
-def _draw_small(page: Any) -> Gray:
+def _small_scale(page: Any) -> float:
+    return float(min(MAX_SMALL_SCALE, (MAX_SMALL_PIXELS / (page.rect.width * page.rect.height)) ** 0.5))
+
+
+def _gray(page: Any) -> Gray:
     """The page as a small gray picture."""
-    scale = min(MAX_SMALL_SCALE, (MAX_SMALL_PIXELS / (page.rect.width * page.rect.height)) ** 0.5)
-    pixmap = page.get_pixmap(matrix=pymupdf.Matrix(scale, scale), colorspace=pymupdf.csGRAY, alpha=False)
+    scale = _small_scale(page)
+    return _plane(
+        page.get_pixmap(matrix=pymupdf.Matrix(scale, scale), colorspace=pymupdf.csGRAY, alpha=False)
+    )
+
+
+def _plane(pixmap: Any) -> Gray:
+    """A pixmap's last component."""
     samples = np.frombuffer(pixmap.samples, np.uint8)
-    gray: Gray = samples.reshape(pixmap.height, pixmap.stride)[:, : pixmap.width]
-    return gray
+    rows = samples.reshape(pixmap.height, pixmap.stride)[:, : pixmap.width * pixmap.n]
+    plane: Gray = rows[:, pixmap.n - 1 :: pixmap.n]
+    return plane
+
+
+def _draw_small(page: Any) -> Picture:
+    """The page small; and its letters alone, as they would be if nothing covered or cut them."""
+    gray = _gray(page)
+    scale = _small_scale(page)
+    pixmap = mupdf.fz_new_pixmap(
+        mupdf.fz_device_gray(), gray.shape[1], gray.shape[0], mupdf.FzSeparations(), 1
+    )
+    mupdf.fz_clear_pixmap(pixmap)
+    device = mupdf.fz_new_draw_device(mupdf.FzMatrix(scale, 0, 0, scale, 0, 0), pixmap)
+    for call in _NO_LETTERS:
+        setattr(device.m_internal, call, None)
+    mupdf.fz_run_page(page.this, device, mupdf.FzMatrix(), mupdf.FzCookie())
+    mupdf.fz_close_device(device)
+    return Picture(gray, _plane(pymupdf.Pixmap("raw", pixmap)))
