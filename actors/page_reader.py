@@ -84,6 +84,11 @@ class PageReader:
     def info(self) -> EngineInfo:
         return self._engine.info
 
+    @property
+    def waiting(self) -> str:
+        """What the engine waits for at present, empty when it does not."""
+        return ""
+
     async def warm_up(self) -> None:
         """Read one synthetic page, so that an engine that cannot read at all never holds real ones."""
         blank = np.full((*WARM_UP_SIZE, 3), 255, dtype=np.uint8)
