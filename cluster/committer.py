@@ -29,6 +29,7 @@ class Committer:
     def __init__(self, make_writer: Callable[[], UnitWriter], node: str, calls: Calls) -> None:
         self._calls = calls
         self._next_check = 0.0
+        self._has_units = False
         self.actor: Any = (
             ray.remote(Writer)
             .options(
@@ -43,6 +44,7 @@ class Committer:
 
     def open_unit(self, plan: UnitPlan) -> None:
         key = (plan.unit_id, plan.generation)
+        self._has_units = True
         self._expect(self.actor.open.remote(plan), lambda states: UnitOpened(key, states))
 
     def seal_unit(self, unit: UnitKey, page_counts: dict[int, int]) -> None:
@@ -62,7 +64,9 @@ class Committer:
         self._answer(self.actor.restart_document.remote(*unit, doc_index, version))
 
     def flush(self) -> None:
-        self._answer(self.actor.flush.remote())
+        """Nothing to do, and no writer to wait for, before any unit was opened."""
+        if self._has_units:
+            self._answer(self.actor.flush.remote())
 
     def check(self) -> None:
         """Ask every so often for a write that failed in the background."""

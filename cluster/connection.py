@@ -7,7 +7,8 @@ import os
 import signal
 import socket
 import threading
-from contextlib import nullcontext, suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import psutil
@@ -67,9 +68,8 @@ class Connection:
         return [*rays, *(below for process in rays for below in _children(process, recursive=True))]
 
     def _init(self, address: str, options: dict[str, Any]) -> None:
-        handlers = {number: signal.getsignal(number) for number in signals.STOPS}
         try:
-            with signals.held_back() if options else nullcontext():
+            with signals.held_back(), _own_handlers():
                 ray.init(
                     address=address,
                     log_to_driver=self._config.worker_logs,
@@ -79,10 +79,24 @@ class Connection:
                 )
         except (ConnectionError, RuntimeError, ValueError, OSError) as error:
             raise JobError(_refusal(address, error)) from error
-        finally:
-            if threading.current_thread() is threading.main_thread():
-                for number, handler in handlers.items():  # Ray puts its own in their place
-                    signal.signal(number, handler)
+
+
+@contextmanager
+def _own_handlers() -> Iterator[None]:
+    """Keep our handlers while Ray starts: its own would end this process at the first SIGTERM. What Ray's
+    native code puts in their place meanwhile has rung for an abort in three seconds if one came."""
+    utils: Any = ray._private.utils
+    theirs = utils.set_sigterm_handler
+    utils.set_sigterm_handler = lambda handler: None
+    handlers = {number: signal.getsignal(number) for number in signals.STOPS}
+    try:
+        yield
+    finally:
+        utils.set_sigterm_handler = theirs
+        if threading.current_thread() is threading.main_thread():
+            for number, handler in handlers.items():
+                signal.signal(number, handler)
+            signal.alarm(0)
 
 
 def _refusal(address: str, error: Exception) -> str:

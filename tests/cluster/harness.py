@@ -198,6 +198,10 @@ class Job:
     def send(self, number: int) -> None:
         self.process.send_signal(number)
 
+    def send_to_all(self, number: int) -> None:
+        """As SLURM, systemd, ``timeout`` and a terminal do: to every process of the job's group."""
+        os.killpg(self.process.pid, number)
+
     def kill(self) -> None:
         """SIGKILL to the driver alone: its workers are left to find out by themselves."""
         self.process.kill()
@@ -268,10 +272,20 @@ class Runner:
 
 def end_processes(token: str) -> None:
     """SIGKILL what was started with this token in its environment, by pid."""
+    for process in processes_of(token):
+        with suppress(psutil.Error, OSError):
+            process.kill()
+
+
+def processes_of(token: str) -> list[psutil.Process]:
+    """What was started with this token in its environment and lives."""
+    found = []
     for process in psutil.process_iter():
         with suppress(psutil.Error, OSError):
-            if process.pid != os.getpid() and process.environ().get(TOKEN) == token:
-                process.kill()
+            alive = process.status() != psutil.STATUS_ZOMBIE
+            if alive and process.pid != os.getpid() and process.environ().get(TOKEN) == token:
+                found.append(process)
+    return found
 
 
 def workers(kind: str, below: Iterable[int]) -> list[psutil.Process]:
