@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -29,25 +30,27 @@ def choose(env: Mapping[str, str]) -> str:
                 "or unset it"
             )
         return ""
-    own = env.get("TMPDIR")
-    problem = problem_of(own or "/tmp") if own is None or own else "empty"  # noqa: S108
-    if not problem:
+    own = env.get("TMPDIR", "/tmp")  # noqa: S108 - as Ray does
+    if not (problem := problem_of(own)):
         return ""
     for folder in ALTERNATIVES:
         if not problem_of(folder):
             return folder
     raise JobError(
-        f"Ray finds no folder for its sockets (TMPDIR={own or ''!r}: {problem}): set RAY_TMPDIR to a "
+        f"Ray finds no folder for its sockets (TMPDIR={own!r}: {problem}): set RAY_TMPDIR to a "
         f"writable folder whose path has at most {MAX_LENGTH} bytes, or read with --single-process"
     )
 
 
 def problem_of(folder: str) -> str:
     """Why Ray cannot put its sockets below a folder, empty when it can."""
+    if not folder:
+        return "no name"
     if len(os.fsencode(folder)) > MAX_LENGTH:
         return "its path is too long for sockets"
     below = Path(folder) / "ray"
-    place = below if below.exists() else Path(folder)
-    if not place.is_dir():
-        return "no such folder"
-    return "" if os.access(place, os.W_OK | os.X_OK) else "not writable"
+    try:
+        tempfile.TemporaryDirectory(dir=below if below.exists() else folder).cleanup()
+    except OSError as error:
+        return (error.strerror or str(error)).lower()
+    return ""

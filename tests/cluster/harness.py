@@ -228,6 +228,7 @@ class Runner:
         sets: Sequence[str] = (),
         env: dict[str, str] | None = None,
         raw: bool = False,
+        cwd: Path = ROOT,
     ) -> Job:
         """``pagefleet WORDS…`` in a session of its own; with ``raw`` any other command line."""
         command = [] if raw else [sys.executable, "-c", "from jobs.cli.main import main; main()"]
@@ -238,7 +239,7 @@ class Runner:
         with log.open("wb") as file:
             process = subprocess.Popen(
                 command,
-                cwd=ROOT,
+                cwd=cwd,
                 env={**self.env, TOKEN: self.mine, **(env or {})},
                 stdin=subprocess.DEVNULL,
                 stdout=file,

@@ -79,10 +79,13 @@ def test_a_stop_signal_while_ray_starts_stops_the_job_in_order(
     until(lambda: not processes_of(runner.mine))
 
 
-def test_a_driver_that_is_killed_takes_its_own_ray_along(runner: Runner, tmp_path: Path) -> None:
-    """Although stop signals are held back from Ray's processes."""
+@pytest.mark.parametrize("mode", MODES)
+def test_a_driver_that_is_killed_takes_all_it_started_along(
+    runner: Runner, tmp_path: Path, mode: str
+) -> None:
+    """Although stop signals are held back from them."""
     folder, out = make_corpus(tmp_path / "in", 6, 16), tmp_path / "out"
-    job = runner.start("ocr", folder, "-o", out, sets=SETS)
+    job = runner.start("ocr", folder, "-o", out, *MODES[mode], sets=SETS)
     until(lambda: len(runner.faults.reads("done")) >= 4, within_s=120, alive=job)
     job.kill()
     until(lambda: not processes_of(runner.mine))
