@@ -40,7 +40,7 @@ class _StandingFleet:
     def wait_until_up(self) -> None:
         """Returns when all workers that were asked for are up."""
         self._fleet.start()
-        wanted = len(self._fleet._workers)
+        wanted = self._fleet.asked_for
         deadline = time.monotonic() + UP_WITHIN_S
         while len(self._up) < wanted:
             if time.monotonic() > deadline:

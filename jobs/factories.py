@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 from actors.engines.load import footprint, load_engine
 from actors.models.presets.ladder import ladder_modes
@@ -14,6 +13,7 @@ from aws.config import S3Config
 from aws.s3_source import S3Source
 from aws.s3_store import S3Store
 from cluster.config import FleetSpec
+from cluster.roles import RowSink
 from jobs.config import JobConfig
 from jobs.job_file import PATH
 from results.local_store import LocalStore
@@ -57,7 +57,7 @@ class Recipe:
             encode=footprint(self.config.engine).takes_jpeg,
         )
 
-    def make_reader(self, sink: Any, replica: str) -> PageReader:
+    def make_reader(self, sink: RowSink, replica: str) -> PageReader:
         config = self.config
         reader = ReaderConfig(
             run_id=self.run_id,
@@ -89,7 +89,6 @@ class Recipe:
             num_cpus=one.num_cpus,
             num_gpus=one.num_gpus,
             memory_bytes=one.memory_bytes,
-            env=one.env,
             gpus=engine.gpus,
             idle_gpus="" if chosen else IDLE_GPUS.format(kind=engine.kind),
         )

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
@@ -101,7 +101,6 @@ class Footprint:
     num_cpus: float = 1.0
     num_gpus: int = 0
     memory_bytes: int = 0
-    env: Mapping[str, str] = field(default_factory=dict)
     takes_jpeg: bool = False
 
 
