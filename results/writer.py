@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 from manifests.errors import PagefleetError, StoreError
 from manifests.pages import PageSpan
 from manifests.units import UnitPlan
+from manifests.work import PROBE_UNIT
 from results.open_unit import DocumentState, OpenUnit
 from results.page_log import page_lines
 from results.rows import SCHEMA, ResultRow, Status, rows_to_batch
@@ -220,7 +221,7 @@ class UnitWriter:
         A process that replaced one that died picks up where the store says.
         """
         key = (unit_id, generation)
-        if key in self._sealed:
+        if key in self._sealed or unit_id == PROBE_UNIT:
             return None
         if key in self._units:
             return self._units[key]

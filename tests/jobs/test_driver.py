@@ -32,7 +32,10 @@ from cluster.fleet import (
     UnitOpened,
     UnitSealed,
 )
-from jobs.driver.driver import Driver, DriverConfig, QuietWatcher, Stopped
+from jobs.driver.driver import Driver, DriverConfig
+from jobs.driver.events import DriverEvent, QuietWatcher
+from jobs.driver.liveness import Stopped
+from jobs.driver.snapshot import Snapshot
 from manifests.documents import Document
 from manifests.errors import DocumentError, JobError, OutputRefused
 from manifests.pages import DOCUMENT_PAGE, plan_pages
@@ -48,7 +51,6 @@ from results.writer import UnitWriter, WriterConfig
 NODES = ("node-a", "node-b")
 TOO_MANY_TURNS = 30_000
 IMAGE_BYTES = 1000
-
 
 @pytest.fixture(autouse=True)
 def quick_disk(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -78,6 +80,10 @@ class Source:
             fatal = page in self.kills_engine or page in self.kills_renderer
             rows[page] = Status.FAILED if fatal else Status.BLANK if page in self.blank else Status.OK
         return rows
+
+
+CONTROL = Source(1)
+"""The built-in page, which no test has in its world."""
 
 
 @dataclass
@@ -246,7 +252,7 @@ class FakeFleet:
     def _rendered(self, call: RenderCall) -> _Answer:
         answer = _Answer(call)
         for item in call.items:
-            source = self.world.now[item.document.doc_id]
+            source = self.world.now.get(item.document.doc_id, CONTROL)
             if source.opening == "kills":
                 raise RendererDied
             if source.opening:
@@ -482,6 +488,7 @@ class Bench:
         self.fleet: FakeFleet | None = None
         self.read_again: list[tuple[str, int]] = []
         self.most_bytes = 0
+        self.events: list[DriverEvent] = []
 
     def plans(self) -> Iterator[UnitPlan]:
         for unit in self.units:
@@ -500,11 +507,13 @@ class Bench:
         fleet = self.fleet = FakeFleet(self.store, self.world, self.rng, faults, **sizes)
         config = DriverConfig("run", "fp", "digest", window_bytes, 1000.0, 60.0, 60.0)
 
-        def look(driver: Driver) -> None:
-            self.most_bytes = max(self.most_bytes, driver.reading.image_bytes)
+        def look(snapshot: Snapshot) -> None:
+            self.most_bytes = max(self.most_bytes, snapshot.in_flight_bytes)
             observe(driver)
 
-        driver = self.driver = Driver(fleet, self.claims, config, QuietWatcher(look))
+        self.events = []
+        watcher = QuietWatcher(look, self.events.append)
+        driver = self.driver = Driver(fleet, self.claims, config, watcher)
         fleet.start()
         try:
             driver.run(self.plans(), self.is_done, lambda: bool(turns) and fleet.turns >= turns)
@@ -984,7 +993,7 @@ def test_a_run_past_its_deadline_stops_and_can_be_resumed(tmp_path, monkeypatch)
     config = DriverConfig("run", "fp", "digest", 10**6, 1000.0, 60.0, 60.0, deadline_s=10.0)
     fleet = FakeFleet(bench.store, bench.world, bench.rng)
     driver = Driver(
-        fleet, bench.claims, config, QuietWatcher(lambda driver: clock.__setitem__(0, clock[0] + 1.0))
+        fleet, bench.claims, config, QuietWatcher(lambda _: clock.__setitem__(0, clock[0] + 1.0))
     )
     with pytest.raises(Stopped, match="deadline of 10 s"):
         driver.run(bench.plans(), bench.is_done, lambda: False)

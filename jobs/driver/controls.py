@@ -1,0 +1,73 @@
+"""The built-in pages that are known to be good: what cannot render or read them is at fault itself."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from manifests import samples
+from manifests.documents import Document
+from manifests.work import PROBE_UNIT, RenderCall, RenderItem
+
+MAX_BYTES = 2**36
+MAX_S = 60.0
+_FOLDER = Path(samples.__file__).parent / "documents"
+_TO_RENDER = Document("pagefleet/control.pdf", str(_FOLDER / "letter.pdf"))
+_TO_READ = Document("pagefleet/control.jpg", str(_FOLDER / "cards" / "box label.jpg"))
+"""A picture has no text layer that could be taken instead of what an engine reads."""
+
+
+def render_control(*, to_read: bool, encode: bool = False) -> RenderCall:
+    """A call that renders one page: of a PDF, to see whether that works, or ``to_read`` by an engine."""
+    item = RenderItem(0, _TO_READ if to_read else _TO_RENDER)
+    return RenderCall(PROBE_UNIT, 1, (item,), max_pages=1, max_bytes=MAX_BYTES, max_s=MAX_S, encode=encode)
+
+
+class Control:
+    """The built-in page for engines: whether it is wanted, its chunk once it is rendered, and its read.
+
+    The suspects want it read alone, to tell about deaths; the breaker wants it read, beside others too.
+    """
+
+    def __init__(self) -> None:
+        self.handle: Any = None
+        self.read = 0
+        self.replica = ""
+        self._wanted = False
+        self._alone = False
+        self._rendering = False
+
+    @property
+    def is_due(self) -> bool:
+        """Whether it is to be read now."""
+        return self._wanted and self.handle is not None and not self.read
+
+    def ask(self) -> None:
+        """Have it read."""
+        self._wanted = True
+
+    def must_be_rendered(self) -> bool:
+        """Whether to have it rendered; says so once, until it is rendered."""
+        if not self._wanted or self.handle is not None or self._rendering:
+            return False
+        self._rendering = True
+        return True
+
+    def rendered(self, handle: Any) -> None:
+        """``handle`` is its chunk; None: it could not be rendered, nobody need wait for it."""
+        self._rendering = False
+        self.handle = handle
+        self._wanted = self._wanted and handle is not None
+
+    def given(self, read: int, replica: str, *, alone: bool) -> None:
+        self.read, self.replica, self._alone = read, replica, alone
+
+    def ended(self) -> bool:
+        """Its read has ended; whether it was alone."""
+        alone, self.read, self.replica = self._alone, 0, ""
+        self._wanted = self._alone = False
+        return alone
+
+    def lost(self) -> None:
+        """Its image is gone with a node: it is rendered anew when it is asked for again."""
+        self.handle = None
