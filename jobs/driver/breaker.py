@@ -70,7 +70,7 @@ class Breaker:
         self._held[failure.key] = failure
         self._in_a_row += 1
         self._recent.append(False)
-        is_many = len(self._recent) == WINDOW and self._recent.count(False) > MAX_SHARE * WINDOW
+        is_many = len(self._recent) == WINDOW and MAX_SHARE * WINDOW < self._recent.count(False) < WINDOW
         if self._in_a_row >= self._trip_after or is_many:
             self.is_tripped = True
             if not self._has_control and self._in_a_row >= self._trip_after:

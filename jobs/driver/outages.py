@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 FIRST_PAUSE_S = 0.5
 MAX_PAUSE_S = 20.0
 DOWN_AFTER = 2
-"""Documents in a row that cannot be looked at before nothing more of their place is asked for."""
+"""Documents, with none of their place answering in between, before nothing more of their place is asked for."""
 MAX_TRIES = 4
 """Documents that are asked for again at a time while others of their place answer."""
 LOCAL_DEPTH = 3
@@ -37,14 +37,17 @@ def pause_s(attempt: int) -> float:
 
 @dataclass(slots=True)
 class _Place:
-    in_a_row: int = 0
-    since: float = 0.0
+    """``failed`` are its documents that could not be looked at since one could."""
+
+    since: float
+    failed: set[Any] = field(default_factory=set)
     rounds: int = 0
     next_try: float = 0.0
+    probing: bool = False
 
     @property
     def is_down(self) -> bool:
-        return self.in_a_row >= DOWN_AFTER
+        return len(self.failed) >= DOWN_AFTER
 
 
 @dataclass(slots=True)
@@ -82,21 +85,22 @@ class SourceOutage:
         """A document could not be looked at."""
         self._message = message
         where = self._places.setdefault(place, _Place(since=now))
-        where.in_a_row += 1
-        if now >= where.next_try:
+        where.failed.add(key)
+        if where.probing or now >= where.next_try:
             where.rounds += 1
-            where.next_try = now + pause_s(where.rounds)
+            where.next_try, where.probing = now + pause_s(where.rounds), False
         document = self._documents.setdefault(key, _Document(place, now))
         document.attempts += 1
         document.due = now + pause_s(document.attempts)
 
     def answered(self, key: Any, place: str) -> None:
-        """A document could be looked at; with it, all of a place that was down may be asked for."""
+        """A document could be looked at; with it, all of a place that was down may be asked for, except
+        those that failed again and again by themselves."""
         self._documents.pop(key, None)
         where = self._places.pop(place, None)
         if where is not None and where.is_down:
             for document in self._documents.values():
-                if document.place == place:
+                if document.place == place and document.attempts <= DOWN_AFTER:
                     document.due = 0.0
 
     def hold(self, key: Any, place: str, now: float) -> None:
@@ -117,7 +121,7 @@ class SourceOutage:
             if where is not None and where.is_down:
                 if now < where.next_try:
                     continue
-                where.next_try = now + MAX_PAUSE_S  # should the answer never come
+                where.next_try, where.probing = now + MAX_PAUSE_S, True  # should the answer never come
             elif document.due > now or (document.due and tries >= MAX_TRIES):
                 continue
             tries += bool(document.due)

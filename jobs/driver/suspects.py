@@ -27,7 +27,7 @@ CONTROL_DEATHS = 2
 TRIES_PER_TURN = 4
 """Suspects in a row that are answered before an only worker goes on with ordinary work."""
 MAX_BLAMELESS_LOSSES = 20
-MAX_DEATHS_WITHOUT_CONTROL = 16
+MAX_DEATHS_WITHOUT_CONTROL = 24
 MAX_ON_OLD_PROOF = 8
 """What may be condemned, with no control to be had, because others were answered before."""
 MAX_LOG_TAIL = 300

@@ -117,6 +117,7 @@ class Faults:
     flush: float = 0.0
     source_changes: float = 0.0
     engine_always_dies: bool = False
+    renderer_always_dies: bool = False
 
 
 class RendererDied(Exception):
@@ -251,6 +252,8 @@ class FakeFleet:
 
     def _rendered(self, call: RenderCall) -> _Answer:
         answer = _Answer(call)
+        if self.faults.renderer_always_dies:
+            raise RendererDied
         for item in call.items:
             source = self.world.now.get(item.document.doc_id, CONTROL)
             if source.opening == "kills":
@@ -754,11 +757,21 @@ def test_an_engine_that_dies_on_every_page_of_a_resumed_job_fails_no_page(tmp_pa
 
 @pytest.mark.parametrize("renderers", [1, 3])
 def test_a_renderer_that_always_dies_is_the_environments_fault_and_fails_no_page(tmp_path, renderers):
-    every = frozenset(range(1, 6))
-    bench = Bench(tmp_path, {f"doc{i}": Source(5, kills_renderer=every) for i in range(9)})
-    with pytest.raises(JobError, match="environment"):
-        bench.run(Faults(flush=1.0), renderers=renderers)
+    bench = Bench(tmp_path, good(9))
+    with pytest.raises(JobError, match=r"(?s)environment.*no page was condemned.*renderer's last log_tail"):
+        bench.run(Faults(flush=1.0, renderer_always_dies=True), renderers=renderers)
     assert failed_rows(bench) == 0
+
+
+@pytest.mark.parametrize("renderers", [1, 3])
+@pytest.mark.parametrize("opening", ["", "kills"])
+def test_a_corpus_that_crashes_every_renderer_but_for_the_built_in_page_ends_as_rows(
+    tmp_path, renderers, opening
+):
+    every = frozenset(range(1, 4))
+    bench = Bench(tmp_path, {f"doc{i}": Source(3, kills_renderer=every, opening=opening) for i in range(9)})
+    bench.run(renderers=renderers)
+    bench.check()
 
 
 @pytest.mark.parametrize("cause", [Cause.NODE, Cause.MEMORY])
