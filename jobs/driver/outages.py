@@ -27,7 +27,8 @@ def place_of(uri: str) -> str:
     scheme, separator, rest = uri.partition("://")
     if separator and scheme != "file":
         return f"{scheme}://{rest.partition('/')[0]}"
-    return "/".join((rest if separator else uri).split("/")[:LOCAL_DEPTH])
+    folder = (rest if separator else uri).rpartition("/")[0]
+    return "/".join(folder.split("/")[:LOCAL_DEPTH])
 
 
 def pause_s(attempt: int) -> float:

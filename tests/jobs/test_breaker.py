@@ -100,7 +100,9 @@ def test_pages_that_are_to_blame_are_written_and_no_other(name: str) -> None:
 def test_an_engine_at_fault_stops_the_job_and_condemns_nobody(name: str) -> None:
     words, options = FAULTS[name]
     run = Run(words, **options)
-    assert re.search(r"the engine could not read \d+ pages .*HTTP 400.*run the same command", run.breaker.fault)
+    assert re.search(
+        r"the engine could not read \d+ pages .*HTTP 400.*run the same command", run.breaker.fault
+    )
     assert run.written == []
     assert run.reads.count(0) == 1
     assert len(run.reads) <= words.count("ok") + TRIP_AFTER

@@ -52,6 +52,7 @@ NODES = ("node-a", "node-b")
 TOO_MANY_TURNS = 30_000
 IMAGE_BYTES = 1000
 
+
 @pytest.fixture(autouse=True)
 def quick_disk(monkeypatch: pytest.MonkeyPatch) -> None:
     """Power cuts are not what these tests are about."""
@@ -1005,9 +1006,7 @@ def test_a_run_past_its_deadline_stops_and_can_be_resumed(tmp_path, monkeypatch)
     monkeypatch.setattr("time.monotonic", lambda: clock[0])
     config = DriverConfig("run", "fp", "digest", 10**6, 1000.0, 60.0, 60.0, deadline_s=10.0)
     fleet = FakeFleet(bench.store, bench.world, bench.rng)
-    driver = Driver(
-        fleet, bench.claims, config, QuietWatcher(lambda _: clock.__setitem__(0, clock[0] + 1.0))
-    )
+    driver = Driver(fleet, bench.claims, config, QuietWatcher(lambda _: clock.__setitem__(0, clock[0] + 1.0)))
     with pytest.raises(Stopped, match="deadline of 10 s"):
         driver.run(bench.plans(), bench.is_done, lambda: False)
     fleet.stop()

@@ -350,5 +350,3 @@ def test_what_is_dropped_is_neither_tried_nor_condemned() -> None:
 def test_a_log_becomes_a_reason_of_one_short_line() -> None:
     assert in_one_line("a\n  b\n") == "a b"
     assert len(in_one_line("x" * 5000)) == 300
-
-
