@@ -139,15 +139,15 @@ def _of_outage(event: DriverEvent) -> str:
             return f"the engine waits: {message} ({replicas} replicas, for {waited_s:.0f} s by now)"
         case events.EngineBack():
             return "the engine goes on"
-        case events.EngineFailing(pages, reason):
+        case events.EngineFailing(replica, pages, reason):
             return (
-                f"the engine failed on {pages:,} pages in a row ({reason}): a page that is known to be good "
+                f"{replica} failed on {pages:,} pages in a row ({reason}): a page that is known to be good "
                 "is read before any more"
             )
-        case events.EngineCleared(failed, again):
-            return (
-                f"the engine reads others: {again:,} pages are read again, {failed:,} are recorded as failed"
-            )
+        case events.EngineCleared(replica, failed, again):
+            return f"{replica} reads others: {again:,} pages are read again, {failed:,} recorded as failed"
+        case events.ReplicaAtFault(replica, pages, reason):
+            return f"{replica} cannot read ({reason}): it gets no more pages, others read its last {pages:,}"
         case _:
             return str(event)
 

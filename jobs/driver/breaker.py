@@ -1,9 +1,9 @@
-"""Whether pages that an engine could not read are to blame, or the engine: a pure circuit breaker.
+"""Whether pages that an engine could not read are to blame, or the engine: a pure circuit breaker for each.
 
 A failure is held until something tells. A page that is answered later proves the engine, and the failures
 before it are the pages' own. Several failures in a row with no answer in between *trip* the breaker: no
 more pages are given out, and a *control* is read, a built-in page that is known to be good. Fails that
-too, the engine is at fault, the job stops and nothing held is written. Is it answered, then pages that failed
+too, the engine is at fault and nothing held is written. Is it answered, then pages that failed
 while the breaker was tripped get a second try, since what was wrong may have passed.
 """
 
@@ -45,16 +45,16 @@ class Judgement:
 
 
 class Breaker:
-    """Events in, decisions out. ``fault`` says why the engine is at fault, once it is.
+    """Events in, decisions out, for one engine. ``fault`` says why it is at fault, once it is.
 
-    ``proven`` tells that an earlier run was answered.
+    ``proven`` tells that an earlier run was answered; ``had_second_try`` is common to the engines of a job.
     """
 
-    def __init__(self, *, proven: bool = False) -> None:
+    def __init__(self, *, proven: bool = False, had_second_try: set[Key] | None = None) -> None:
         self._proven = proven
         self._held: dict[Key, Failure] = {}
         self._cleared = Judgement([], [])
-        self._had_second_try: set[Key] = set()
+        self._had_second_try: set[Key] = set() if had_second_try is None else had_second_try
         self._recent: deque[bool] = deque(maxlen=WINDOW)
         self._in_a_row = 0
         self._trip_after = TRIP_AFTER
@@ -84,10 +84,6 @@ class Breaker:
             self._trip_after = TRIP_AFTER
             self._clear()
 
-    def found_in_store(self, answers: int) -> None:
-        """An earlier run was answered so many times."""
-        self._proven = self._proven or answers > 0
-
     def control_answered(self) -> None:
         """The engine reads the built-in page: what it cannot read is the pages' fault."""
         self._trip_after = min(2 * self._trip_after, MAX_TRIP_AFTER)
@@ -98,6 +94,7 @@ class Breaker:
         """The engine cannot read the built-in page either."""
         if not self._held:
             return
+        self.is_tripped = True
         self._control_failures += 1
         if self._control_failures >= CONTROL_FAILURES:
             self._blame_engine(reason)
@@ -111,11 +108,16 @@ class Breaker:
     def drop(self, is_gone: Callable[[Key], bool]) -> None:
         """Forget pages that are nobody's any more."""
         self._held = {key: failure for key, failure in self._held.items() if not is_gone(key)}
-        self._had_second_try = {key for key in self._had_second_try if not is_gone(key)}
         self._cleared = Judgement(
             [failure for failure in self._cleared.write if not is_gone(failure.key)],
             [failure for failure in self._cleared.again if not is_gone(failure.key)],
         )
+
+    def give_back(self) -> list[Failure]:
+        """Pages to be read by another engine, since this one is gone or at fault."""
+        failures = [*self._held.values(), *self._cleared.again, *self._cleared.write]
+        self._held, self._cleared = {}, Judgement([], [])
+        return failures
 
     # Decisions
 

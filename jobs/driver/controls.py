@@ -33,22 +33,22 @@ class Control:
         self.handle: Any = None
         self.read = 0
         self.replica = ""
-        self._wanted = False
+        """Which replica is to read it, or reads it."""
         self._alone = False
         self._rendering = False
 
     @property
     def is_due(self) -> bool:
         """Whether it is to be read now."""
-        return self._wanted and self.handle is not None and not self.read
+        return bool(self.replica) and self.handle is not None and not self.read
 
-    def ask(self) -> None:
-        """Have it read."""
-        self._wanted = True
+    def ask(self, replica: str) -> None:
+        """Have a replica read it, unless another is to already."""
+        self.replica = self.replica or replica
 
     def must_be_rendered(self) -> bool:
         """Whether to have it rendered; says so once, until it is rendered."""
-        if not self._wanted or self.handle is not None or self._rendering:
+        if not self.replica or self.handle is not None or self._rendering:
             return False
         self._rendering = True
         return True
@@ -57,15 +57,14 @@ class Control:
         """``handle`` is its chunk; None: it could not be rendered, nobody need wait for it."""
         self._rendering = False
         self.handle = handle
-        self._wanted = self._wanted and handle is not None
+        self.replica = self.replica if handle is not None else ""
 
-    def given(self, read: int, replica: str, *, alone: bool) -> None:
-        self.read, self.replica, self._alone = read, replica, alone
+    def given(self, read: int, *, alone: bool) -> None:
+        self.read, self._alone = read, alone
 
     def ended(self) -> bool:
-        """Its read has ended; whether it was alone."""
-        alone, self.read, self.replica = self._alone, 0, ""
-        self._wanted = self._alone = False
+        """Its read has ended, or never will; whether it was alone."""
+        alone, self.read, self.replica, self._alone = self._alone, 0, "", False
         return alone
 
     def lost(self) -> None:

@@ -4,7 +4,7 @@ counters; never pixels, never texts. Who is to blame for what fails is decided b
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from cluster.fleet import (
@@ -72,7 +72,7 @@ class Driver:
     def __init__(self, fleet: Fleet, claims: Claims, config: DriverConfig, watcher: Watcher) -> None:
         proven = config.was_ever_read
         self.progress = Progress()
-        self.reading = ReadQueue(self._stored, proven=proven)
+        self.reading = ReadQueue(fleet.stored, proven=proven)
         self.rendering = RenderQueue(
             config.page_timeout_s,
             config.open_timeout_s,
@@ -126,7 +126,7 @@ class Driver:
 
     def snapshot(self) -> Snapshot:
         """Where the run stands."""
-        held = len(self._judge.breaker)
+        held = self._judge.held_failures
         return take_snapshot(
             self.progress, self.rendering, self.reading, self._live, (len(self._units), held)
         )
@@ -165,7 +165,7 @@ class Driver:
         )
         self.reading.suspects.found_in_store(answered)
         self.rendering.suspects.found_in_store(answered)
-        self._judge.breaker.found_in_store(answered)
+        self._judge.found_in_store(answered)
         self.rendering.add(event.unit, items)
 
     def _settle(self) -> None:
@@ -221,7 +221,7 @@ class Driver:
         room = room_for(self.rendering, self.reading, self._config.window_bytes)
         for order in self.rendering.orders(room, self.reading.nodes):
             self._fleet.render(order.renderer, order.number, order.call)
-        for read in self.reading.orders(hold=self._judge.breaker.is_tripped):
+        for read in self.reading.orders(self._judge.on_hold):
             self._fleet.read(read.replica, read.number, read.chunk, read.only)
 
     # Events
@@ -269,10 +269,10 @@ class Driver:
             self._live.progress()
         self.progress.count(report)
         answered = report.statuses.get(Status.OK, 0) + report.statuses.get(Status.FALLBACK, 0) - report.layers
-        self._judge.breaker.answered(answered)
+        self._judge.answered(replica, answered)
         unit = self.reading.unit_of(number)
         if report.failures and unit in self._units:
-            self._judge.hold(unit, report.failures)
+            self._judge.hold(number, unit, report.failures)
         (self.reading.done if ended else self.reading.progress)(number, finished, answered)
 
     def _rendered(self, event: RenderDone) -> None:
@@ -325,11 +325,9 @@ class Driver:
         self.progress.replica_deaths += event.cause is Cause.CRASH
         pages = self.reading.per_replica.get(event.replica, 0)
         self._live.engine_waits.over(event.replica)
+        self._judge.replica_lost(event.replica)
         self.reading.lost(event.replica, event.cause, event.reads, event.log_tail, event.loading)
         self._watcher.on_event(events.ReplicaLost(event.replica, event.cause, pages, event.log_tail))
-
-    def _stored(self, unit: UnitKey, pages: Sequence[tuple[int, int]]) -> list[bool]:
-        return self._judge.stored(unit, pages)
 
     def _check_time(self) -> None:
         self._live.check_deadline()

@@ -104,18 +104,29 @@ class EngineBack:
 
 @dataclass(frozen=True, slots=True)
 class EngineFailing:
-    """The engine could not read so many pages in a row: no more are given out before a control."""
+    """A replica's engine could not read so many pages in a row: it gets no more before a control."""
 
+    replica: str
     pages: int
     reason: str
 
 
 @dataclass(frozen=True, slots=True)
 class EngineCleared:
-    """The engine reads others: so many pages it failed on are recorded, so many read once more."""
+    """It reads others: so many pages it failed on are recorded as failed, so many are read once more."""
 
+    replica: str
     failed: int
     again: int
+
+
+@dataclass(frozen=True, slots=True)
+class ReplicaAtFault:
+    """It cannot read the control either: it gets no more pages, others read those it failed on."""
+
+    replica: str
+    pages: int
+    reason: str
 
 
 DriverEvent = (
@@ -132,6 +143,7 @@ DriverEvent = (
     | EngineBack
     | EngineFailing
     | EngineCleared
+    | ReplicaAtFault
 )
 
 

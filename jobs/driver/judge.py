@@ -8,7 +8,7 @@ from typing import Any
 
 from cluster.fleet import Fleet, RenderDone, UnitKey
 from jobs.driver import events
-from jobs.driver.breaker import Breaker, Failure
+from jobs.driver.breaker import Breaker, Failure, Key
 from jobs.driver.open_unit import OpenUnit
 from jobs.driver.read_queue import EngineKiller, ReadQueue
 from jobs.driver.render_calls import TO_READ, Unrenderable
@@ -41,37 +41,70 @@ class Judge:
         self._progress = progress
         self._run = run
         self._on_event = on_event
-        self._was_tripped = False
+        self._proven = proven
+        self._breakers: dict[str, Breaker] = {}
+        self._had_second_try: set[Key] = set()
+        self._said_failing: set[str] = set()
         self._control_report = ReadReport()
-        self.breaker = Breaker(proven=proven)
 
     # What is held
 
-    def hold(self, key: UnitKey, rows: Iterable[ResultRow]) -> None:
-        """Pages the engine could not read: held until it is known who is to blame."""
+    @property
+    def held_failures(self) -> int:
+        """Pages engines could not read, of which it is not decided who is to blame."""
+        return sum(map(len, self._breakers.values()))
+
+    @property
+    def on_hold(self) -> set[str]:
+        """Replicas that get no more pages for now, or for good."""
+        return {name for name, breaker in self._breakers.items() if breaker.is_tripped or breaker.fault}
+
+    def found_in_store(self, answers: int) -> None:
+        """An earlier run was answered so many times."""
+        self._proven = self._proven or answers > 0
+
+    def answered(self, replica: str, count: int) -> None:
+        """A replica's engine read pages well."""
+        if count and (breaker := self._breakers.get(replica)):
+            breaker.answered(count)
+        self.found_in_store(count)
+
+    def hold(self, number: int, key: UnitKey, rows: Iterable[ResultRow]) -> None:
+        """Pages of a read the engine could not read: held until it is known who is to blame."""
         unit = self._units[key]
+        replica = self._reading.replica_of(number)
+        if replica not in self._breakers:
+            self._breakers[replica] = Breaker(proven=self._proven, had_second_try=self._had_second_try)
         for row in rows:
             doc_index = unit.index_of(row.doc_id)
             page = (key, doc_index, row.page)
-            if doc_index not in unit.given_up and not self.breaker.holds(page):
+            self._reading.failed(number, doc_index, row.page)
+            if doc_index not in unit.given_up and not self._holds(page):
                 unit.held += 1
-                self.breaker.failed(Failure(page, row.reason, row))
+                self._breakers[replica].failed(Failure(page, row.reason, row))
 
-    def stored(self, key: UnitKey, pages: Sequence[tuple[int, int]]) -> list[bool]:
-        """Which ``(document index, page)`` need not be read: there is a row, or one is held."""
-        return [
-            there or self.breaker.holds((key, *page))
-            for page, there in zip(pages, self._fleet.stored(key, pages), strict=True)
-        ]
+    def replica_lost(self, replica: str) -> None:
+        """What only it could have told will be told by another."""
+        if breaker := self._breakers.pop(replica, None):
+            self._read_again(breaker.give_back())
+        self._said_failing.discard(replica)
+
+    def _holds(self, page: Key) -> bool:
+        return any(breaker.holds(page) for breaker in self._breakers.values())
 
     def drop_unit(self, key: UnitKey) -> None:
         """Another process reads the unit now."""
-        self.breaker.drop(lambda page: page[0] == key)
+        self._drop(lambda page: page[0] == key)
 
     def drop_document(self, key: UnitKey, doc_index: int) -> None:
         """The document is read anew, or not at all."""
-        self.breaker.drop(lambda page: page[:2] == (key, doc_index))
-        self._units[key].held = self.breaker.held_of(key)
+        self._drop(lambda page: page[:2] == (key, doc_index))
+        self._units[key].held = sum(breaker.held_of(key) for breaker in self._breakers.values())
+
+    def _drop(self, is_gone: Callable[[Key], bool]) -> None:
+        self._had_second_try -= {page for page in self._had_second_try if is_gone(page)}
+        for breaker in self._breakers.values():
+            breaker.drop(is_gone)
 
     # Decisions
 
@@ -85,11 +118,21 @@ class Judge:
         for page in unrenderable:
             self._condemn(page, page.page_count)
         self._ask_for_control(nothing_else=nothing_else)
-        written = self._carry_out(nothing_else=nothing_else)
-        for fault in (self._reading.suspects.fault, self._rendering.suspects.fault, self.breaker.fault):
+        written = [
+            self._carry_out(name, breaker, nothing_else=nothing_else)
+            for name, breaker in self._breakers.items()
+        ]
+        self._raise_faults()
+        return bool(killers or unrenderable or any(written))
+
+    def _raise_faults(self) -> None:
+        for fault in (self._reading.suspects.fault, self._rendering.suspects.fault):
             if fault:
                 raise JobError(fault)
-        return bool(killers or unrenderable or written)
+        breakers = [self._breakers.get(name) for name in self._reading.per_replica]
+        engines = [breaker.fault if breaker else "" for breaker in breakers]
+        if engines and all(engines):
+            raise JobError(engines[0])
 
     def fail(self, key: UnitKey, doc_index: int, page: int, reason: str, page_count: int = 0) -> None:
         """Write the driver's own row of a page, or of a document (page 0)."""
@@ -110,28 +153,45 @@ class Judge:
         self._units[key].writes += 1
         self._fleet.write_rows(key, rows)
 
-    def _carry_out(self, *, nothing_else: bool) -> bool:
-        judged = self.breaker.judge(nothing_else=nothing_else)
+    def _carry_out(self, replica: str, breaker: Breaker, *, nothing_else: bool) -> bool:
+        """Carry out what a replica's breaker decided; whether rows were written."""
+        judged = breaker.judge(nothing_else=nothing_else)
         if judged.again:
-            self._on_event(events.EngineCleared(len(judged.write), len(judged.again)))
+            self._on_event(events.EngineCleared(replica, len(judged.write), len(judged.again)))
         for key, failures in _by_unit(judged.write):
             self._units[key].held -= len(failures)
             self._write(key, [failure.row for failure in failures])
-        for key, failures in _by_unit(judged.again):
-            self._units[key].held -= len(failures)
-            items = self._units[key].items_of(failure.key[1:] for failure in failures)
-            self._rendering.add(key, items, first=True)
-        if self.breaker.is_tripped and not self._was_tripped:
-            self._on_event(events.EngineFailing(len(self.breaker), self.breaker.main_reason))
-        self._was_tripped = self.breaker.is_tripped
+        self._read_again(judged.again)
+        if breaker.is_tripped and replica not in self._said_failing:
+            self._on_event(events.EngineFailing(replica, len(breaker), breaker.main_reason))
+            self._said_failing.add(replica)
+        elif not breaker.is_tripped:
+            self._said_failing.discard(replica)
+        if breaker.fault and len(breaker):
+            self._set_aside(replica, breaker)
         return bool(judged.write)
+
+    def _set_aside(self, replica: str, breaker: Breaker) -> None:
+        """An engine is at fault: others read its pages."""
+        if not self._reading.per_replica.keys() - self.on_hold:
+            return  # there are none, or they are about to be found at fault too
+        failures = breaker.give_back()
+        self._on_event(events.ReplicaAtFault(replica, len(failures), failures[0].reason))
+        self._read_again(failures)
+
+    def _read_again(self, failures: Sequence[Failure]) -> None:
+        for key, mine in _by_unit(failures):
+            self._units[key].held -= len(mine)
+            items = self._units[key].items_of(failure.key[1:] for failure in mine)
+            self._rendering.add(key, items, first=True)
 
     # The control
 
     def _ask_for_control(self, *, nothing_else: bool) -> None:
         control = self._reading.control
-        if self.breaker.wants_control(nothing_else=nothing_else):
-            control.ask()
+        for name, breaker in self._breakers.items():
+            if breaker.wants_control(nothing_else=nothing_else):
+                control.ask(name)
         if control.must_be_rendered():
             self._rendering.want_control()
         if self._rendering.gave_up_control():
@@ -151,15 +211,17 @@ class Judge:
         if not ended:
             return
         told, self._control_report = self._control_report, ReadReport()
+        breaker = self._breakers.get(self._reading.control.replica)
         self._reading.control_done()
         if any(told.statuses.get(status) for status in ANSWERED):
             self._reading.suspects.control_answered()
-            self.breaker.control_answered()
-        else:
-            reason = told.failures[0].reason if told.failures else "it gave no answer"
-            self.breaker.control_refused(reason)
-            if self._reading.suspects.is_active:
-                self._reading.suspects.control_failed()
+            if breaker:
+                breaker.control_answered()
+            return
+        if breaker:
+            breaker.control_refused(told.failures[0].reason if told.failures else "it gave no answer")
+        if self._reading.suspects.is_active:
+            self._reading.suspects.control_failed()
 
     def control_lost(self) -> None:
         """The image of the built-in page is gone."""
@@ -170,7 +232,8 @@ class Judge:
     def _no_control_to_read(self) -> None:
         self._reading.control.rendered(None)
         self._reading.suspects.control_failed()
-        self.breaker.control_failed()
+        for breaker in self._breakers.values():
+            breaker.control_failed()
 
 
 def _by_unit(failures: Iterable[Failure]) -> Iterable[tuple[UnitKey, list[Failure]]]:

@@ -13,7 +13,7 @@ from typing import Any
 FIRST_PAUSE_S = 0.5
 MAX_PAUSE_S = 20.0
 DOWN_AFTER = 2
-"""Documents, with none of their place answering in between, before nothing more of their place is asked for."""
+"""Documents of a place, none answering in between, before nothing more of it is asked for."""
 MAX_TRIES = 4
 """Documents that are asked for again at a time while others of their place answer."""
 LOCAL_DEPTH = 3
@@ -106,7 +106,8 @@ class SourceOutage:
 
     def hold(self, key: Any, place: str, now: float) -> None:
         """A document of a place that is down waits without being asked for."""
-        self._documents.setdefault(key, _Document(place, now))
+        document = self._documents.setdefault(key, _Document(place, now))
+        document.due = now + pause_s(document.attempts + 1)
 
     def is_down(self, place: str) -> bool:
         where = self._places.get(place)

@@ -16,6 +16,7 @@ class PausedJobs:
     def __init__(self, outage_s: float) -> None:
         self._outage = SourceOutage(outage_s)
         self._jobs: dict[tuple[UnitKey, int], list[Job]] = {}
+        self._free: list[Job] = []
 
     def __len__(self) -> int:
         """How many documents wait for their source, those just being asked again included."""
@@ -24,7 +25,7 @@ class PausedJobs:
     @property
     def jobs(self) -> int:
         """How many jobs are laid aside."""
-        return sum(map(len, self._jobs.values()))
+        return sum(map(len, self._jobs.values())) + len(self._free)
 
     @property
     def units(self) -> set[UnitKey]:
@@ -53,18 +54,21 @@ class PausedJobs:
         self._jobs.setdefault(job.key, []).append(job)
 
     def answered(self, job: Job) -> None:
-        """A job's source did answer."""
+        """A job's source did answer: what else was laid aside of it is free."""
         if len(self._outage):
             self._outage.answered(job.key, job.place)
+            self._free += self._jobs.pop(job.key, ())
 
     def due(self, now: float) -> list[Job]:
         """Jobs to try again now."""
-        if not len(self._outage):
+        if not len(self._outage) and not self._free:
             return []
+        free, self._free = self._free, []
         jobs = (job for key in self._outage.due(now) for job in self._jobs.pop(key, ()))
-        return [replace(job, asked_again=True) for job in jobs]
+        return free + [replace(job, asked_again=True) for job in jobs]
 
     def drop(self, is_gone: Callable[[tuple[UnitKey, int]], bool]) -> None:
         """Forget documents that are nobody's any more."""
         self._outage.drop(is_gone)
         self._jobs = {key: jobs for key, jobs in self._jobs.items() if not is_gone(key)}
+        self._free = [job for job in self._free if not is_gone(job.key)]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -66,6 +66,8 @@ class _Read:
     suspect: Suspect[_Page] | None = None
     answered: int = 0
     """Pages of it that are counted among the answers."""
+    failed: set[tuple[int, int]] = field(default_factory=set)
+    """Pages of it that the engine could not read, which are somebody else's now."""
 
 
 @dataclass(slots=True)
@@ -89,7 +91,7 @@ class ReadOrder:
 class ReadQueue:
     """Chunks waiting for replicas, and what each replica holds.
 
-    ``stored`` tells which pages have their outcome. ``proven``: an earlier run read pages.
+    ``stored`` tells which pages have a row. ``proven``: an earlier run read pages.
     """
 
     def __init__(self, stored: Stored, *, proven: bool = False) -> None:
@@ -194,49 +196,51 @@ class ReadQueue:
 
     # Orders
 
-    def orders(self, *, hold: bool = False) -> list[ReadOrder]:
-        """What to read next, each replica filled to its window, chunks preferably on their node. With
-        ``hold`` nothing but a control."""
+    def orders(self, hold: Collection[str] = ()) -> list[ReadOrder]:
+        """What to read next, each replica filled to its window, chunks preferably on their node. Replicas
+        in ``hold`` get nothing but a control."""
         orders = list(self._order_aside(hold))
-        if self.control.is_due and (name := self._hungriest()):
-            orders.append(self._read_control(name, alone=False))
-        while not hold and self._ready and (name := self._hungriest()):
+        control = self.control
+        if control.is_due and control.replica != self._aside and control.replica in self._replicas:
+            orders.append(self._read_control(alone=False))
+        while self._ready and (name := self._hungriest(hold)):
             orders.append(self._read(name, self._pick(self._replicas[name].node)))
         return orders
 
-    def _order_aside(self, hold: bool) -> Iterator[ReadOrder]:
+    def _order_aside(self, hold: Collection[str]) -> Iterator[ReadOrder]:
         """What the replica that is set aside for suspects does next, once it holds nothing."""
         if not self._aside and self.suspects.is_active:
-            idle = [name for name, replica in self._replicas.items() if not replica.reads]
+            idle = [name for name, held in self._replicas.items() if not held.reads and name not in hold]
             if idle and (len(self._replicas) == 1 or not self._ready):
                 self._aside = idle[0]  # else the replacement of the one that died
         replica = self._replicas.get(self._aside)
         if replica is None or replica.reads:
             return
-        work_waits = bool(self._ready) and not hold
-        turn = self.suspects.next_turn(work_waits=work_waits, only_worker=len(self._replicas) == 1)
-        if turn is None and not self.suspects.is_active:
+        only = len(self._replicas) == 1
+        turn = self.suspects.next_turn(work_waits=bool(self._ready), only_worker=only)
+        if turn is Turn.CONTROL:
+            self.control.ask(self._aside)
+        if self.control.is_due and self.control.replica == self._aside:
+            yield self._read_control(alone=True)
+        elif self._aside in hold or (turn is None and not self.suspects.is_active):
             self._aside = ""
         elif turn is Turn.SUSPECT:
             suspect = self.suspects.take()
-            page = suspect.item
-            yield self._read(self._aside, _Part(page.chunk, (page.place,)), suspect)
-        elif turn is Turn.CONTROL:
-            self.control.ask()
-            if self.control.is_due:
-                yield self._read_control(self._aside, alone=True)
+            yield self._read(self._aside, _Part(suspect.item.chunk, (suspect.item.place,)), suspect)
         elif turn is Turn.WORK:
             self.suspects.gave_way()
             yield self._read(self._aside, self._pick_other())
-            while self._ready and len(self._replicas) == 1 and replica.pages < replica.window:
+            while self._ready and only and replica.pages < replica.window:
                 yield self._read(self._aside, self._pick_other())
 
-    def _hungriest(self) -> str:
+    def _hungriest(self, hold: Collection[str]) -> str:
         """The replica that is furthest from its window, or '' when all are full."""
         free = {
             name: replica.pages / replica.window
             for name, replica in self._replicas.items()
-            if name != self._aside and (replica.pages < replica.window or not replica.reads)
+            if name != self._aside
+            and name not in hold
+            and (replica.pages < replica.window or not replica.reads)
         }
         return min(free, key=lambda name: free[name], default="")
 
@@ -269,11 +273,11 @@ class ReadQueue:
         replica.pages += pages
         return ReadOrder(name, self._next, self._chunks[part.chunk].handle, part.only)
 
-    def _read_control(self, name: str, *, alone: bool) -> ReadOrder:
+    def _read_control(self, *, alone: bool) -> ReadOrder:
         self._next += 1
-        self.control.given(self._next, name, alone=alone)
-        self._replicas[name].reads.add(self._next)
-        return ReadOrder(name, self._next, self.control.handle, None)
+        self.control.given(self._next, alone=alone)
+        self._replicas[self.control.replica].reads.add(self._next)
+        return ReadOrder(self.control.replica, self._next, self.control.handle, None)
 
     # Answers
 
@@ -300,6 +304,11 @@ class ReadQueue:
         if replica := self._replicas.get(read.replica):
             replica.pages -= freed
 
+    def failed(self, number: int, doc_index: int, page: int) -> None:
+        """The engine could not read a page: whatever becomes of it, it is not this read's any more."""
+        if read := self._reads.get(number):
+            read.failed.add((doc_index, page))
+
     def done(self, number: int, pages: int, answered: int) -> None:
         """A read has ended, with the pages that were not told of before."""
         self.progress(number, pages, answered)
@@ -315,7 +324,7 @@ class ReadQueue:
         read = self._reads.pop(number)
         self._let_go(read, number)
         chunk = self._chunks[read.part.chunk]
-        lost = [] if chunk.orphaned else [chunk.pages[i] for i in self._unstored(read.part)]
+        lost = [] if chunk.orphaned else [chunk.pages[i] for i in self._unstored(read)]
         self._finish_part(read.part.chunk)
         return chunk.unit, lost
 
@@ -331,7 +340,7 @@ class ReadQueue:
             self._aside = ""
         if cause is Cause.START:
             self.suspects.start_failed(log_tail, len(self._replicas) + loading)
-        if self.control.read in reads and self.control.ended() and cause in (Cause.CRASH, Cause.MEMORY):
+        if self.control.replica == replica and self.control.ended() and cause in (Cause.CRASH, Cause.MEMORY):
             self.suspects.control_died(log_tail)
         held = [self._reads.pop(number) for number in reads if number in self._reads]
         accused: list[_Page] = []
@@ -367,15 +376,16 @@ class ReadQueue:
             replica.reads.discard(number)
             replica.pages -= read.pages
 
-    def _unstored(self, part: _Part) -> list[int]:
-        """Indexes of the part's pages that have no outcome."""
-        chunk = self._chunks[part.chunk]
+    def _unstored(self, read: _Read) -> list[int]:
+        """Indexes of a read's pages that are still to be read."""
+        part, chunk = read.part, self._chunks[read.part.chunk]
         indexes = list(part.only) if part.only is not None else list(range(len(chunk.pages)))
+        indexes = [i for i in indexes if chunk.pages[i] not in read.failed]
         stored = self._stored(chunk.unit, [chunk.pages[i] for i in indexes])
         return [i for i, there in zip(indexes, stored, strict=True) if not there]
 
     def _wait_again(self, read: _Read, cause: Cause) -> None:
-        left = [] if self._chunks[read.part.chunk].orphaned else self._unstored(read.part)
+        left = [] if self._chunks[read.part.chunk].orphaned else self._unstored(read)
         if not left:
             self._finish_part(read.part.chunk)
         elif read.suspect is not None:
@@ -390,9 +400,9 @@ class ReadQueue:
         if chunk.orphaned:
             self._finish_part(part.chunk)
             return []
-        left = self._unstored(part)
+        left = self._unstored(read)
         held = len(part.only) if part.only is not None else len(chunk.pages)
-        untold = held - len(left) - (len(chunk.pages) - chunk.to_read) - read.answered
+        untold = held - len(left) - (len(chunk.pages) - chunk.to_read) - read.answered - len(read.failed)
         self.suspects.answered(untold)
         chunk.parts += len(left) - 1
         self.outstanding[chunk.unit] += len(left) - 1
@@ -401,7 +411,7 @@ class ReadQueue:
         return [_Page(part.chunk, index) for index in left]
 
     def _died_alone(self, read: _Read, suspect: Suspect[_Page], cause: Cause, log_tail: str) -> None:
-        if self._chunks[read.part.chunk].orphaned or not self._unstored(read.part):
+        if self._chunks[read.part.chunk].orphaned or not self._unstored(read):
             self._finish_part(read.part.chunk)
             return
         death = Death.MEMORY if cause is Cause.MEMORY else Death.CRASH

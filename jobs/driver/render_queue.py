@@ -148,6 +148,7 @@ class RenderQueue:
         """The unit is sealed: nothing of it is outstanding any more."""
         self.page_counts.pop(unit, None)
         self._closed = {key for key in self._closed if key[0] != unit}
+        self.sources.drop(lambda key: key[0] == unit)
         del self.outstanding[unit]
 
     def renderer_up(self, renderer: str, node: str) -> None:
@@ -337,8 +338,6 @@ class RenderQueue:
             self._take_back(self._calls.pop(number))
         if gone is None:
             self.suspects.start_failed(log_tail, len(self._renderers) + others)
-        elif not calls:
-            self.suspects.lost(cause, log_tail)
         return any(self._ended_by(self._calls.pop(number), cause, log_tail) for number in calls[:1])
 
     def _ended_by(self, call: Call, cause: Cause, log_tail: str) -> bool:
@@ -365,6 +364,7 @@ class RenderQueue:
         return False
 
     def _died_alone(self, call: Call, suspect: Suspect[Job], cause: Cause, log_tail: str) -> None:
+        self.sources.answered(suspect.item)  # there is something that ends renderers
         took_s = time.monotonic() - call.started
         limit_s = self._limits_s[1 if suspect.item.item.spans else 0]
         crashed = any(sign in log_tail for sign in SIGNS_OF_A_CRASH)

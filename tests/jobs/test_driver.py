@@ -6,7 +6,7 @@ import random
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -40,7 +40,7 @@ from manifests.documents import Document
 from manifests.errors import DocumentError, JobError, OutputRefused
 from manifests.pages import DOCUMENT_PAGE, plan_pages
 from manifests.units import Unit, UnitPlan, cut_units, first_generation
-from manifests.work import OpenedDocument, RenderCall
+from manifests.work import PROBE_UNIT, OpenedDocument, RenderCall, UnavailableSource
 from results.claims import Claims, Owner
 from results.local_store import LocalStore
 from results.read_report import ReadReport
@@ -51,6 +51,8 @@ from results.writer import UnitWriter, WriterConfig
 NODES = ("node-a", "node-b")
 TOO_MANY_TURNS = 30_000
 IMAGE_BYTES = 1000
+HANG_TURNS = 60
+TURN_S = 0.05
 
 
 @pytest.fixture(autouse=True)
@@ -68,6 +70,10 @@ class Source:
     kills_engine: frozenset[int] = frozenset()
     kills_renderer: frozenset[int] = frozenset()
     blank: frozenset[int] = frozenset()
+    engine_fails: frozenset[int] = frozenset()
+    """Pages no engine can read."""
+    needs_memory: frozenset[int] = frozenset()
+    """Pages that have whoever reads them killed for memory."""
     opening: str = ""
     """``""``, ``"fails"`` or ``"kills"``."""
 
@@ -78,8 +84,8 @@ class Source:
         planned = plan_pages(document.pages, document.max_pages, self.pages)
         rows = {page: Status.SKIPPED for span in planned.beyond for page in span}
         for page in (page for span in planned.read for page in span):
-            fatal = page in self.kills_engine or page in self.kills_renderer
-            rows[page] = Status.FAILED if fatal else Status.BLANK if page in self.blank else Status.OK
+            fatal = self.kills_engine | self.kills_renderer | self.engine_fails | self.needs_memory
+            rows[page] = Status.FAILED if page in fatal else Status.BLANK if page in self.blank else Status.OK
         return rows
 
 
@@ -117,8 +123,15 @@ class Faults:
     seal_answer_lost: float = 0.0
     flush: float = 0.0
     source_changes: float = 0.0
+    unavailable: float = 0.0
+    """How likely a source does not answer a call."""
+    engine_breaks: float = 0.0
+    """How likely an engine begins to fail at every page, until it has failed at a control."""
     engine_always_dies: bool = False
+    engine_always_fails: bool = False
     renderer_always_dies: bool = False
+    hangs_after: int = 0
+    """After so many pages the first replica finishes none, until it is ended for that."""
 
 
 class RendererDied(Exception):
@@ -155,6 +168,10 @@ class FakeFleet:
         self.failed_starts = 0
         self.names = 0
         self.turns = 0
+        self.broken: set[str] = set()
+        self.down: set[str] = set()
+        self.idle_turns = 0
+        self.controls = 0
 
     # Fleet
 
@@ -244,18 +261,26 @@ class FakeFleet:
 
     def _render(self, name: str) -> list[Event]:
         number, call = self.renderers[name][0]
+        self.unavailable: tuple[UnavailableSource, ...] = ()
         try:
             answer = self._rendered(call)
         except RendererDied:
             return self._renderer_dies(name, Cause.CRASH)
         self.renderers[name].pop(0)
-        return [RenderDone(number, answer.report(), answer.chunk())]
+        report = replace(answer.report(), unavailable=self.unavailable)
+        return [RenderDone(number, report, answer.chunk())]
 
     def _rendered(self, call: RenderCall) -> _Answer:
         answer = _Answer(call)
         if self.faults.renderer_always_dies:
             raise RendererDied
         for item in call.items:
+            doc_id = item.document.doc_id
+            if doc_id in self.down or (
+                doc_id in self.world.now and self.rng.random() < self.faults.unavailable
+            ):
+                self.unavailable = (UnavailableSource(item.doc_index, "HTTP 503"),)
+                break
             source = self.world.now.get(item.document.doc_id, CONTROL)
             if source.opening == "kills":
                 raise RendererDied
@@ -286,27 +311,51 @@ class FakeFleet:
     def _read_page(self, name: str) -> list[Event]:
         number = self.rng.choice(list(self.replicas[name]))
         reading = self.replicas[name][number]
+        if reading.left and self._hangs(name):
+            return self._replica_dies(name, Cause.CRASH) if self.idle_turns > HANG_TURNS else []
         if reading.left:
             page = reading.left.pop(self.rng.randrange(len(reading.left)))
             row = _row(reading.chunk, page, name)
-            source = self.world.ever.get((row.doc_id, row.source_version), Source(0))
-            fatal = page.image is not None and (
-                page.page in source.kills_engine or self.faults.engine_always_dies
-            )
+            source = self.world.ever.get((row.doc_id, row.source_version), CONTROL)
             self._count_read(reading.chunk, page, row)
-            if fatal:
-                return self._replica_dies(name, Cause.CRASH)
-            self.writer.add(reading.chunk.unit_id, reading.chunk.generation, rows_to_batch([row]))
-            reading.statuses[row.status] += 1
-        untold = ReadReport(dict(reading.statuses - reading.told))
+            if page.image is not None and (cause := self._ends_replica(page, source)):
+                return self._replica_dies(name, cause)
+            if page.image is not None and self._engine_fails(name, page, source, reading):
+                reading.failures.append(replace(row, status=Status.FAILED, reason="HTTP 400", text=""))
+            else:
+                self.writer.add(reading.chunk.unit_id, reading.chunk.generation, rows_to_batch([row]))
+                reading.statuses[row.status] += 1
+        if reading.left and self.rng.random() < 0.5:
+            return []
+        untold = ReadReport(dict(reading.statuses - reading.told), failures=tuple(reading.failures))
+        reading.failures = []
         if reading.left:
-            if self.rng.random() < 0.5:
-                return []
             reading.told = Counter(reading.statuses)
             return [ReadProgress(number, untold)]
         del self.replicas[name][number]
         self.finished_reads += 1
         return [ReadDone(number, untold)]
+
+    def _hangs(self, name: str) -> bool:
+        """Whether this replica is the first, and has read what it may."""
+        limit = self.faults.hangs_after
+        hangs = bool(limit) and name == "replica-3" and sum(self.read_pages.values()) >= limit
+        self.idle_turns += hangs
+        return hangs
+
+    def _ends_replica(self, page: RenderedPage, source: Source) -> Cause | None:
+        if page.page in source.kills_engine or self.faults.engine_always_dies:
+            return Cause.CRASH
+        return Cause.MEMORY if page.page in source.needs_memory else None
+
+    def _engine_fails(self, name: str, page: RenderedPage, source: Source, reading: _Reading) -> bool:
+        if self.rng.random() < self.faults.engine_breaks:
+            self.broken.add(name)
+        fails = self.faults.engine_always_fails or name in self.broken or page.page in source.engine_fails
+        if reading.is_control:
+            self.controls += 1
+            self.broken.discard(name)  # what was wrong passes
+        return fails
 
     def _count_read(self, chunk: Chunk, page: RenderedPage, row: ResultRow) -> None:
         unit = self.writer._units.get((chunk.unit_id, chunk.generation))
@@ -365,8 +414,8 @@ class FakeFleet:
     def _any_replica_dies(self) -> list[Event]:
         name = self.rng.choice(list(self.replicas))
         cause = self.rng.choice(self.faults.replica_causes)
-        alone = any(reading.alone for reading in self.replicas[name].values())
-        if cause is Cause.CRASH and (alone or not self.finished_reads):
+        alone = any(reading.alone or reading.is_control for reading in self.replicas[name].values())
+        if cause is not Cause.NODE and (alone or not self.finished_reads):
             cause = Cause.NODE  # two crashes by chance of a page alone would condemn it, as they must
         return self._replica_dies(name, cause)
 
@@ -377,9 +426,10 @@ class FakeFleet:
         return [ReplicaLost(name, cause, tuple(held), f"last log_tail of {name}")]
 
     def _any_renderer_dies(self) -> list[Event]:
-        return self._renderer_dies(
-            self.rng.choice(list(self.renderers)), self.rng.choice(self.faults.renderer_causes)
-        )
+        name, cause = self.rng.choice(list(self.renderers)), self.rng.choice(self.faults.renderer_causes)
+        calls = self.renderers[name]
+        alone = bool(calls) and len(calls[0][1].items) == 1 and calls[0][1].max_pages <= 1
+        return self._renderer_dies(name, Cause.NODE if alone else cause)
 
     def _renderer_dies(self, name: str, cause: Cause) -> list[Event]:
         calls = self.renderers.pop(name)
@@ -412,6 +462,11 @@ class _Reading:
     alone: bool
     statuses: Counter[str] = field(default_factory=Counter)
     told: Counter[str] = field(default_factory=Counter)
+    failures: list[ResultRow] = field(default_factory=list)
+
+    @property
+    def is_control(self) -> bool:
+        return self.chunk.unit_id == PROBE_UNIT
 
 
 def _row(chunk: Chunk, page: RenderedPage, replica: str) -> ResultRow:
@@ -509,7 +564,10 @@ class Bench:
         flush_at_the_end = sizes.pop("flush_at_the_end", False)
         window_bytes = sizes.pop("window_bytes", 10**6)
         fleet = self.fleet = FakeFleet(self.store, self.world, self.rng, faults, **sizes)
-        config = DriverConfig("run", "fp", "digest", window_bytes, 1000.0, 60.0, 60.0)
+        proven = sizes.pop("proven", False)
+        config = DriverConfig(
+            "run", "fp", "digest", window_bytes, 1000.0, 60.0, 60.0, was_ever_read=proven
+        )
 
         def look(snapshot: Snapshot) -> None:
             self.most_bytes = max(self.most_bytes, snapshot.in_flight_bytes)
@@ -579,11 +637,18 @@ def some_world(rng: random.Random, poison: bool) -> dict[str, Source]:
     for i in range(rng.randint(5, 9)):
         pages = rng.randint(1, 14)
         some = [page for page in range(1, pages + 1) if rng.random() < 0.12] if poison else []
+        rng.shuffle(some)
         cut = rng.randint(0, len(some))
+        others = [page for page in range(1, pages + 1) if page not in some] if poison else []
+        refused = {page for page in others if rng.random() < 0.08}
+        large = {page for page in others if page not in refused and rng.random() < 0.03}
+        some += [*refused, *large]
         sources[f"doc{i}"] = Source(
             pages,
             kills_engine=frozenset(some[:cut][:2]),
-            kills_renderer=frozenset(some[cut:]),
+            kills_renderer=frozenset(some[cut:]) - refused - large,
+            engine_fails=frozenset(refused),
+            needs_memory=frozenset(large),
             blank=frozenset(page for page in range(1, pages + 1) if page not in some and rng.random() < 0.15),
             opening=rng.choice(["", "", "", "", "", "fails", "kills"]) if poison else "",
         )
@@ -600,10 +665,28 @@ ALL_FAULTS = Faults(
     chunk_lost=0.02,
     writer_dies=0.005,
     flush=0.02,
+    unavailable=0.05,
+    engine_breaks=0.003,
 )
 
 
-@pytest.mark.parametrize("seed", range(12))
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """A clock that goes on by ``TURN_S`` with each turn of the fleet."""
+    now = [1000.0]
+    poll = FakeFleet.poll
+
+    def turn(fleet: FakeFleet, timeout_s: float) -> list[Event]:
+        now[0] += TURN_S
+        return poll(fleet, timeout_s)
+
+    monkeypatch.setattr("time.monotonic", lambda: now[0])
+    monkeypatch.setattr(FakeFleet, "poll", turn)
+    return now
+
+
+@pytest.mark.usefixtures("clock")
+@pytest.mark.parametrize("seed", range(20))
 def test_whatever_dies_every_page_ends_with_one_right_row_and_only_poison_fails(tmp_path, seed):
     rng = random.Random(seed)
     selections = {"doc0": "2-3,40-41", "doc1": "1-2"}
@@ -625,6 +708,7 @@ def test_documents_that_change_while_they_are_read_end_in_one_version_complete(t
     bench.check()
 
 
+@pytest.mark.usefixtures("clock")
 @pytest.mark.parametrize("seed", range(6))
 def test_documents_of_unknown_version_end_complete_whatever_dies(tmp_path, seed):
     bench = Bench(tmp_path, some_world(random.Random(seed), poison=True), seed, unknown_versions=True)

@@ -240,7 +240,7 @@ def test_a_control_for_the_breaker_is_read_beside_others_and_its_death_tells_not
     bench = Bench()
     bench.add(0, 1, 4)
     other = bench.order()
-    bench.queue.control.ask()
+    bench.queue.control.ask("r0")
     bench.queue.control.rendered("control")
     bench.die(other, control(bench))
     assert bench.queue.control.read == 0
@@ -251,10 +251,10 @@ def test_a_control_for_the_breaker_is_read_beside_others_and_its_death_tells_not
 def test_while_orders_are_held_back_only_the_control_is_read():
     bench = Bench()
     bench.add(0, 1, 4)
-    bench.queue.control.ask()
-    assert bench.queue.orders(hold=True) == []
+    bench.queue.control.ask("r0")
+    assert bench.queue.orders({"r0"}) == []
     bench.queue.control.rendered("control")
-    assert [order.chunk for order in bench.queue.orders(hold=True)] == ["control"]
+    assert [order.chunk for order in bench.queue.orders({"r0"})] == ["control"]
     bench.queue.control_done()
     assert [order.chunk for order in bench.queue.orders()] == ["chunk-0-1"]
 
