@@ -136,7 +136,8 @@ class Breaker:
 
     def wants_control(self, *, nothing_else: bool) -> bool:
         """Whether the built-in page is to be read; ``nothing_else``: no other page will tell."""
-        return bool(self._held) and self._has_control and (self.is_tripped or nothing_else)
+        may_tell = self._has_control and not self.fault
+        return bool(self._held) and may_tell and (self.is_tripped or nothing_else)
 
     def judge(self, *, nothing_else: bool) -> Judgement:
         """What has been decided since the last time."""

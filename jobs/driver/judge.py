@@ -65,7 +65,7 @@ class Judge:
 
     def answered(self, replica: str, count: int) -> None:
         """A replica's engine read pages well."""
-        if count and (breaker := self._breakers.get(replica)):
+        if count and (breaker := self._breakers.get(replica)) is not None:
             breaker.answered(count)
         self.found_in_store(count)
 
@@ -85,7 +85,7 @@ class Judge:
 
     def replica_lost(self, replica: str) -> None:
         """What only it could have told will be told by another."""
-        if breaker := self._breakers.pop(replica, None):
+        if (breaker := self._breakers.pop(replica, None)) is not None:
             self._read_again(breaker.give_back())
         self._said_failing.discard(replica)
 
@@ -130,7 +130,7 @@ class Judge:
             if fault:
                 raise JobError(fault)
         breakers = [self._breakers.get(name) for name in self._reading.per_replica]
-        engines = [breaker.fault if breaker else "" for breaker in breakers]
+        engines = ["" if breaker is None else breaker.fault for breaker in breakers]
         if engines and all(engines):
             raise JobError(engines[0])
 
@@ -215,10 +215,10 @@ class Judge:
         self._reading.control_done()
         if any(told.statuses.get(status) for status in ANSWERED):
             self._reading.suspects.control_answered()
-            if breaker:
+            if breaker is not None:
                 breaker.control_answered()
             return
-        if breaker:
+        if breaker is not None:
             breaker.control_refused(told.failures[0].reason if told.failures else "it gave no answer")
         if self._reading.suspects.is_active:
             self._reading.suspects.control_failed()

@@ -32,6 +32,7 @@ from cluster.fleet import (
     UnitOpened,
     UnitSealed,
 )
+from jobs.driver import events
 from jobs.driver.driver import Driver, DriverConfig
 from jobs.driver.events import DriverEvent, QuietWatcher
 from jobs.driver.liveness import Stopped
@@ -52,7 +53,7 @@ NODES = ("node-a", "node-b")
 TOO_MANY_TURNS = 30_000
 IMAGE_BYTES = 1000
 HANG_TURNS = 60
-TURN_S = 0.05
+TURN_S = 0.2
 
 
 @pytest.fixture(autouse=True)
@@ -171,6 +172,7 @@ class FakeFleet:
         self.broken: set[str] = set()
         self.down: set[str] = set()
         self.idle_turns = 0
+        self.first_replica = ""
         self.controls = 0
 
     # Fleet
@@ -339,7 +341,7 @@ class FakeFleet:
     def _hangs(self, name: str) -> bool:
         """Whether this replica is the first, and has read what it may."""
         limit = self.faults.hangs_after
-        hangs = bool(limit) and name == "replica-3" and sum(self.read_pages.values()) >= limit
+        hangs = bool(limit) and name == self.first_replica and sum(self.read_pages.values()) >= limit
         self.idle_turns += hangs
         return hangs
 
@@ -446,6 +448,7 @@ class FakeFleet:
             return
         self.failed_starts = 0
         self.replicas[name] = {}
+        self.first_replica = self.first_replica or name
         self.coming.append(ReplicaUp(name, self.rng.choice(NODES), "fake", self.sizes[2]))
 
     def _renderer_up(self) -> None:
@@ -563,11 +566,9 @@ class Bench:
         observe = sizes.pop("observe", lambda driver: None)
         flush_at_the_end = sizes.pop("flush_at_the_end", False)
         window_bytes = sizes.pop("window_bytes", 10**6)
-        fleet = self.fleet = FakeFleet(self.store, self.world, self.rng, faults, **sizes)
         proven = sizes.pop("proven", False)
-        config = DriverConfig(
-            "run", "fp", "digest", window_bytes, 1000.0, 60.0, 60.0, was_ever_read=proven
-        )
+        fleet = self.fleet = FakeFleet(self.store, self.world, self.rng, faults, **sizes)
+        config = DriverConfig("run", "fp", "digest", window_bytes, 1000.0, 60.0, 60.0, was_ever_read=proven)
 
         def look(snapshot: Snapshot) -> None:
             self.most_bytes = max(self.most_bytes, snapshot.in_flight_bytes)
@@ -889,6 +890,321 @@ def test_an_engine_that_does_not_start_stops_the_job(tmp_path):
 
     with pytest.raises(JobError, match=r"(?s)did not start, 3 times.*no such model"):
         bench.run(replicas=0, observe=never_starts)
+
+
+@pytest.mark.parametrize("replicas", [1, 2])
+@pytest.mark.parametrize("proven", [False, True])
+def test_an_engine_that_refuses_every_page_and_the_built_in_one_stops_the_job_and_fails_no_page(
+    tmp_path, replicas, proven
+):
+    bench = Bench(tmp_path, good(9))
+    faults = Faults(engine_always_fails=True, flush=1.0)
+    with pytest.raises(JobError, match=r"nor a built-in page.*HTTP 400.*run the same command"):
+        bench.run(faults, replicas=replicas, proven=proven)
+    assert failed_rows(bench) == 0
+    assert sum(bench.fleet.read_pages.values()) <= (8 + 6) * replicas, "no more than what was in flight"
+    bench.run(replicas=replicas)
+    bench.check()
+
+
+def test_an_engine_that_refuses_the_only_page_there_is_and_the_built_in_one_is_at_fault_too(tmp_path):
+    bench = Bench(tmp_path, {"only": Source(1)})
+    with pytest.raises(JobError, match="HTTP 400"):
+        bench.run(Faults(engine_always_fails=True))
+    assert failed_rows(bench) == 0
+
+
+@pytest.mark.parametrize("pages", [1, 3, 40])
+@pytest.mark.parametrize("after", [0, 30])
+def test_pages_no_engine_can_read_fail_and_the_others_are_read(tmp_path, pages, after):
+    bad = Source(pages, engine_fails=frozenset(range(1, pages + 1)))
+    bench = Bench(tmp_path, {**(good(3) if after else {}), "bad": bad})
+    driver = bench.run()
+    bench.check()
+    assert driver.progress.reasons == {"HTTP 400": pages}
+
+
+def test_a_replica_that_cannot_read_is_set_aside_and_others_read_its_pages(tmp_path):
+    bench = Bench(tmp_path, good(8, pages=10))
+
+    def break_one(driver: Driver) -> None:
+        bench.fleet.broken = {"replica-3"}
+
+    bench.run(replicas=2, observe=break_one)
+    bench.check()
+    assert {row["replica"] for row in bench.rows()} == {"replica-4"}
+    assert any(isinstance(event, events.ReplicaAtFault) for event in bench.events)
+
+
+def test_a_hung_engine_is_replaced_and_none_of_its_pages_is_condemned(tmp_path):
+    bench = Bench(tmp_path, good(6, pages=12))
+    bench.run(Faults(hangs_after=12), replicas=1, renderers=1, window=60)
+    bench.check()
+    assert bench.fleet.deaths[Cause.CRASH] == 1
+    assert bench.read_again == []
+
+
+# Guilty pages in numbers
+
+
+def world_with(bad: Source, count: int, before: int, after: int) -> dict[str, Source]:
+    return {
+        **{f"a{i:03d}": Source(2) for i in range(before)},
+        **{f"b{i:03d}": bad for i in range(count)},
+        **{f"c{i:03d}": Source(2) for i in range(after)},
+    }
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize(("before", "after"), [(0, 20), (20, 0), (20, 20), (0, 0)])
+@pytest.mark.parametrize(
+    "bad",
+    [
+        pytest.param(Source(1, kills_renderer=frozenset({1})), id="crash"),
+        pytest.param(Source(1, opening="kills"), id="opening"),
+        pytest.param(Source(1, kills_engine=frozenset({1})), id="engine"),
+        pytest.param(Source(1, needs_memory=frozenset({1})), id="memory"),
+    ],
+)
+def test_thirty_guilty_documents_in_a_row_end_as_rows_and_stop_nothing(tmp_path, bad, before, after, workers):
+    bench = Bench(tmp_path, world_with(bad, 30, before, after), per_unit=16)
+    bench.run(renderers=workers, replicas=workers)
+    bench.check()
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize(("before", "after"), [(0, 5), (5, 0), (0, 0)])
+def test_thirty_pages_over_their_time_in_a_row_end_as_rows_and_stop_nothing(
+    tmp_path, monkeypatch, before, after, workers
+):
+    slow_renderer(monkeypatch, 60.0)
+    bad = Source(30, kills_renderer=frozenset(range(1, 31)))
+    bench = Bench(tmp_path, world_with(bad, 1, before, after))
+    bench.run(renderers=workers)
+    bench.check()
+    reasons = {row["reason"] for row in bench.rows() if row["status"] == "failed"}
+    assert reasons == {"rendering the page took longer than 60 s"}
+
+
+def slow_renderer(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
+    """A page that ends its renderer does so after ``seconds``."""
+    now = [0.0]
+    monkeypatch.setattr("time.monotonic", lambda: now[0])
+    rendered = FakeFleet._rendered
+
+    def slow(fleet: FakeFleet, call: RenderCall) -> _Answer:
+        try:
+            return rendered(fleet, call)
+        except RendererDied:
+            now[0] += seconds
+            raise
+
+    monkeypatch.setattr(FakeFleet, "_rendered", slow)
+
+
+@pytest.mark.parametrize("proven", [False, True])
+@pytest.mark.parametrize("renderers", [1, 2])
+def test_a_page_that_crashes_its_renderer_and_is_all_that_is_left_does_not_wedge_the_output(
+    tmp_path, proven, renderers
+):
+    bench = Bench(tmp_path, {**good(3), "zz": Source(1, kills_renderer=frozenset({1}))}, per_unit=10)
+    stop_with_only_these_left(bench, {("zz", 1)})
+    bench.run(proven=proven, renderers=renderers)
+    bench.check()
+
+
+def test_suspects_are_told_from_the_rest_and_what_is_condemned_is_told_by_name(tmp_path):
+    bench = Bench(tmp_path, {**good(2), "bad": Source(3, kills_renderer=frozenset({2}))})
+    driver = bench.run()
+    condemned = [event for event in bench.events if isinstance(event, events.PageCondemned)]
+    assert [(event.doc_id, event.page) for event in condemned] == [("bad", 2)]
+    lost = [event for event in bench.events if isinstance(event, events.RendererLost)]
+    assert all(event.suspected for event in lost)
+    assert driver.progress.reasons == {"rendering the page crashed the renderer twice": 1}
+    assert driver.snapshot().statuses == {"ok": 12, "failed": 1}
+
+
+# Sources that do not answer
+
+
+def is_said(bench: Bench, kind: type) -> bool:
+    return any(isinstance(event, kind) for event in bench.events)
+
+
+@pytest.mark.parametrize("renderers", [1, 4])
+@pytest.mark.parametrize("unknown", [False, True], ids=["named", "of unknown version"])
+def test_an_outage_of_all_sources_is_waited_for_and_condemns_nothing(tmp_path, clock, renderers, unknown):
+    bench = Bench(tmp_path, good(40, pages=3), per_unit=8, unknown_versions=unknown)
+
+    def outage(driver: Driver) -> None:
+        bench.fleet.down = set(bench.world.now) if 1005.0 < clock[0] < 1300.0 else set()
+
+    bench.run(observe=outage, renderers=renderers)
+    bench.check()
+    assert clock[0] > 1300.0
+    assert is_said(bench, events.SourcesUnavailable)
+    assert is_said(bench, events.SourcesBack)
+
+
+def test_an_outage_is_told_with_its_message_at_once_and_every_so_often(tmp_path, clock):
+    bench = Bench(tmp_path, good(20))
+
+    def outage(driver: Driver) -> None:
+        bench.fleet.down = set(bench.world.now) if clock[0] < 1300.0 else set()
+
+    bench.run(observe=outage)
+    told = [event for event in bench.events if isinstance(event, events.SourcesUnavailable)]
+    assert told[0].message == "HTTP 503"
+    assert told[0].waited_s < 1.0
+    assert 4 <= len(told) <= 7
+
+
+@pytest.mark.usefixtures("clock")
+@pytest.mark.parametrize("answered", [0, 10])
+def test_sources_that_never_answer_again_stop_the_job_resumable_and_condemn_nothing(tmp_path, answered):
+    bench = Bench(tmp_path, good(20), per_unit=4)
+
+    def outage(driver: Driver) -> None:
+        if driver.progress.pages >= answered:
+            bench.fleet.down = set(bench.world.now)
+
+    with pytest.raises(
+        JobError, match=r"sources have not answered for 6\d\d s: HTTP 503.*none was condemned"
+    ):
+        bench.run(observe=outage)
+    assert failed_rows(bench) == 0
+    bench.run()
+    bench.check()
+
+
+@pytest.mark.usefixtures("clock")
+def test_one_source_that_never_answers_stops_the_job_after_all_others_are_read(tmp_path):
+    bench = Bench(tmp_path, good(60, pages=2), per_unit=2)
+
+    def outage(driver: Driver) -> None:
+        bench.fleet.down = {"good1"}
+
+    with pytest.raises(JobError, match="1 documents wait for them"):
+        bench.run(observe=outage)
+    read = {doc_id for doc_id, _, _ in bench.fleet.read_pages}
+    assert read == set(bench.world.now) - {"good1"}
+    assert failed_rows(bench) == 0
+
+
+def test_many_sources_that_do_not_answer_do_not_keep_units_of_others_from_being_read(tmp_path, clock):
+    bench = Bench(tmp_path, good(60, pages=2), per_unit=2)
+    silent = {f"good{i}" for i in range(0, 40, 2)}
+
+    def outage(driver: Driver) -> None:
+        bench.fleet.down = silent if clock[0] < 1400.0 else set()
+        if clock[0] == 1399.0:
+            assert {doc_id for doc_id, _, _ in bench.fleet.read_pages} == set(bench.world.now) - silent
+
+    bench.run(observe=outage)
+    bench.check()
+
+
+# Servers that do not answer
+
+
+@pytest.mark.usefixtures("clock")
+def test_an_engine_that_says_it_waits_is_no_stall_and_is_told_until_it_goes_on(tmp_path, clock):
+    bench = Bench(tmp_path, good(3))
+    until = 2300.0
+
+    def wait(driver: Driver) -> None:
+        fleet = bench.fleet
+        fleet._read_page = type(fleet)._read_page.__get__(fleet)
+        if 1001.0 < clock[0] < until:
+            fleet._read_page = lambda name: [
+                ReadProgress(number, ReadReport(waiting="no server answers"))
+                for number in fleet.replicas[name]
+            ]
+
+    bench.run(observe=wait)
+    bench.check()
+    assert clock[0] > until
+    told = [event for event in bench.events if isinstance(event, events.EngineWaiting)]
+    assert told[0].message == "no server answers"
+    assert told[0].waited_s < 1.0
+    assert len(told) > 10
+    assert is_said(bench, events.EngineBack)
+
+
+@pytest.mark.usefixtures("clock")
+def test_an_engine_that_says_no_more_that_it_waits_and_finishes_nothing_is_stalled(tmp_path, clock):
+    bench = Bench(tmp_path, good(3))
+
+    def wait(driver: Driver) -> None:
+        fleet = bench.fleet
+        fleet._read_page = lambda name: [
+            ReadProgress(number, ReadReport(waiting="no server answers" if clock[0] < 1100 else ""))
+            for number in fleet.replicas[name]
+        ]
+
+    with pytest.raises(JobError, match="stalled: no page finished for 1000 s"):
+        bench.run(observe=wait)
+
+
+@pytest.mark.usefixtures("clock")
+def test_pages_that_fail_are_no_progress_where_none_is_ever_answered(tmp_path):
+    """Timeouts of a hung engine: the control hangs as well, so that nothing tells."""
+    bench = Bench(tmp_path, good(3))
+
+    def fail_slowly(driver: Driver) -> None:
+        fleet = bench.fleet
+
+        def read(name: str) -> list[Event]:
+            number, reading = next(iter(fleet.replicas[name].items()))
+            if reading.is_control or fleet.rng.random() > 0.01 or not reading.left:
+                return []
+            page = reading.left.pop()
+            row = replace(_row(reading.chunk, page, name), status=Status.FAILED, reason="too slow")
+            return [ReadProgress(number, ReadReport(failures=(row,)))]
+
+        fleet._read_page = read
+
+    with pytest.raises(JobError, match="stalled"):
+        bench.run(observe=fail_slowly, replicas=1)
+    assert failed_rows(bench) == 0
+
+
+# Sources that change again and again
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_file_that_never_rests_is_given_up_with_one_row_and_the_others_are_read(tmp_path, seed):
+    bench = Bench(tmp_path, {**good(3), "restless": Source(12), "z": Source(4)}, seed)
+    versions = 1
+
+    def change(driver: Driver) -> None:
+        nonlocal versions
+        if bench.fleet.turns % 4 == 0:
+            versions += 1
+            bench.world.put("restless", Source(12, f"v{versions}"))
+
+    bench.run(observe=change)
+    assert bench.statuses("restless") == {DOCUMENT_PAGE: "failed"}
+    (row,) = [row for row in bench.rows() if row["doc_id"] == "restless"]
+    assert row["reason"].startswith("changed while it was read, 4 times")
+    for doc_id in ("good0", "good1", "good2", "z"):
+        assert set(bench.statuses(doc_id).values()) == {"ok"}
+    read = sum(count for (doc_id, _, _), count in bench.fleet.read_pages.items() if doc_id == "restless")
+    assert read <= 12 * 4
+    assert is_said(bench, events.DocumentGivenUp)
+    bench.check_counters()
+
+
+def test_a_unit_of_restless_files_is_completed(tmp_path):
+    """Each changes a few times, all of them often: a unit is sealed again and again for that."""
+    bench = Bench(tmp_path, {f"doc{i:02d}": Source(3) for i in range(30)}, per_unit=30)
+    bench.run(Faults(source_changes=0.5))
+    rows = bench.rows()
+    assert {row["doc_id"] for row in rows} == set(bench.world.now)
+    assert {row["reason"][:28] for row in rows if row["status"] == "failed"} <= {
+        "changed while it was read, 4"
+    }
+    bench.check_counters()
 
 
 # Memory
