@@ -12,7 +12,7 @@ from jobs.driver.controls import Control
 from jobs.driver.suspects import Death, Role, Suspect, Suspects, Turn, in_one_line, speaks_against
 from manifests.work import RenderReport
 
-REPLICAS = Role("replica", "read", max_failed_starts=3, max_guilty=(50, 0.1))
+REPLICAS = Role("replica", "engine", "read", max_failed_starts=3, max_guilty=(50, 0.1))
 """More pages than that which kill their engine are the model's fault, or the machine's."""
 
 Stored = Callable[[UnitKey, Sequence[tuple[int, int]]], list[bool]]

@@ -32,7 +32,7 @@ CALLS_PER_RENDERER = 2
 ALMOST = 0.95
 SIGNS_OF_A_CRASH = ("Fatal Python error", "SIGSEGV", "SIGABRT", "SIGBUS", "SIGILL", "SIGFPE", "SIGKILL")
 """A renderer over its time ends by SIGALRM, which says none of these."""
-RENDERERS = Role("renderer", "rendered", max_failed_starts=8)
+RENDERERS = Role("renderer", "renderer", "rendered", max_failed_starts=8)
 MAX_LOST_CONTROLS = 3
 
 

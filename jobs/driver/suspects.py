@@ -53,13 +53,14 @@ class Turn(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Role:
-    """Whose deaths are judged, in the words of messages.
+    """Whose deaths are judged, in the words of messages; ``runs`` is what a worker runs.
 
     With ``max_guilty`` (a number and a share of what was answered) more guilty than both is the
     environment's or the model's fault.
     """
 
     worker: str
+    runs: str
     works_on: str
     max_failed_starts: int
     max_guilty: tuple[int, float] | None = None
@@ -200,7 +201,7 @@ class Suspects(Generic[T]):
         self._failed_starts += 1
         if self._failed_starts >= self._role.max_failed_starts and not others:
             self.fault = (
-                f"the {self._role.worker} did not start, {self._failed_starts} times in a row. "
+                f"the {self._role.runs} did not start, {self._failed_starts} times in a row. "
                 f"The end of its log:\n{log_tail}"
             )
 
@@ -275,7 +276,7 @@ class Suspects(Generic[T]):
             number, share = self._role.max_guilty
             if self.condemned > max(number, share * self._answers):
                 self._blame_environment(
-                    f"{self.condemned} pages ended their {self._role.worker} and {self._answers} were "
+                    f"{self.condemned} pages ended their {self._role.runs} and {self._answers} were "
                     f"{self._role.works_on}",
                     proven[-1].log_tail,
                 )
@@ -287,13 +288,13 @@ class Suspects(Generic[T]):
         self._on_old_proof += len(self._accused)
         if not (self._proofs or self._proven):
             self._blame_environment(
-                f"every page that was {self._role.works_on} ended its {self._role.worker} and none was ever "
+                f"every page that was {self._role.works_on} ended its {self._role.runs} and none was ever "
                 "finished",
                 log_tail,
             )
         elif self._on_old_proof > MAX_ON_OLD_PROOF:
             self._blame_environment(
-                f"{self._on_old_proof} pages ended their {self._role.worker} and no other was "
+                f"{self._on_old_proof} pages ended their {self._role.runs} and no other was "
                 f"{self._role.works_on} since",
                 log_tail,
             )
@@ -319,7 +320,7 @@ class Suspects(Generic[T]):
         )
         self.fault = self.fault or (
             f"{what}: the environment is at fault; {condemned}. "
-            f"The end of the {self._role.worker}'s log:\n{log_tail}"
+            f"The end of the {self._role.runs}'s log:\n{log_tail}"
         )
 
 

@@ -23,8 +23,8 @@ from jobs.driver.suspects import (
     speaks_against,
 )
 
-RENDERERS = Role("renderer", "rendered", max_failed_starts=8)
-REPLICAS = Role("replica", "read", max_failed_starts=3, max_guilty=(50, 0.1))
+RENDERERS = Role("renderer", "renderer", "rendered", max_failed_starts=8)
+REPLICAS = Role("replica", "engine", "read", max_failed_starts=3, max_guilty=(50, 0.1))
 TOO_LONG = 20_000
 
 
@@ -230,7 +230,7 @@ TABLE = {
     "the model cannot take these pages": (
         ["ok", "crash"] * 100,
         {"role": REPLICAS},
-        "51 pages ended their replica and .* were read: the environment is at fault; 51 pages",
+        "51 pages ended their engine and .* were read: the environment is at fault; 51 pages",
     ),
 }
 """Items, how the world differs, and the fault that must come of it ('': none, and exactly the bad items
