@@ -218,7 +218,7 @@ class PageReader:
         self, document: Document, page: RenderedPage, image: Image | bytes
     ) -> tuple[str, ...]:
         store = self._config.image_store
-        if store is None:
+        if store is None or not document.markdown:  # a control is no document of the job's
             return ()
         path = page_image_file(document.markdown, page.page)
         await asyncio.to_thread(

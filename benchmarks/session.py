@@ -14,7 +14,9 @@ from cluster.config import ClusterConfig, FleetSpec
 from cluster.fleet import Event, RendererUp, ReplicaUp
 from cluster.ray_fleet import RayFleet
 from jobs.config import JobConfig
-from jobs.driver.driver import Driver, DriverConfig, QuietWatcher
+from jobs.driver.driver import Driver, DriverConfig
+from jobs.driver.events import QuietWatcher
+from jobs.driver.snapshot import Snapshot
 from jobs.factories import Recipe
 from manifests.documents import Document
 from manifests.sources import local_version
@@ -86,7 +88,7 @@ class Session:
     def __exit__(self, *error: object) -> None:
         self._fleet.stop()
 
-    def run(self, documents: Iterator[Document], observe: Callable[[Driver], None] | None = None) -> Ran:
+    def run(self, documents: Iterator[Document], observe: Callable[[Snapshot], None] | None = None) -> Ran:
         """Read documents; their ids must be new to this session's output."""
         owner = Owner.this_process(f"run-{next(self._runs)}", DIGEST)
         claims = Claims(self._store, owner)

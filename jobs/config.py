@@ -72,6 +72,9 @@ class RunConfig(BaseModel):
     stall_s: float = Field(
         1800.0, gt=0, description="No page finished for this long: everything is dumped, exit 1."
     )
+    source_outage_s: float = Field(
+        600.0, gt=0, description="Sources that do not answer for this long stop the job (exit 1, resumable)."
+    )
     deadline_s: float | None = Field(None, gt=0, description="Stop (resumable, exit 130) after this long.")
     max_failed: float = Field(
         1.0, ge=0, le=1, description="Share of pages that may fail before the exit status is 3."

@@ -19,7 +19,8 @@ from actors.scripts.languages import script_warnings
 from aws.s3_source import list_documents
 from cluster.fleet import Fleet
 from jobs.config import JobConfig
-from jobs.driver.driver import Driver, DriverConfig, Stopped
+from jobs.driver.driver import Driver, DriverConfig
+from jobs.driver.liveness import Stopped
 from jobs.driver.plan_queue import OTHER_INPUTS
 from jobs.factories import Recipe, open_store
 from jobs.job_file import JobFile, check_still_ours, enter_output, read_job
@@ -165,7 +166,7 @@ class _Run:
         try:
             fleet.start()
             driver.run(plans, self._is_done, stop_asked.is_set)
-            log.record(driver)
+            log.record(driver.snapshot())
             fleet.flush()
         except (Stopped, KeyboardInterrupt) as stopped:
             fleet.drain()
@@ -223,6 +224,7 @@ class _Run:
             open_timeout_s=config.render.open_timeout_s,
             deadline_s=config.run.deadline_s,
             start_timeout_s=config.cluster.start_timeout_s,
+            source_outage_s=config.run.source_outage_s,
             was_ever_read=was_ever_read(self._store),
         )
 

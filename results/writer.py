@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 from manifests.errors import PagefleetError, StoreError
 from manifests.pages import PageSpan
 from manifests.units import UnitPlan
+from manifests.work import PROBE_UNIT
 from results.leftovers import gone
 from results.logs import BestEffortLog
 from results.merging import in_order, unit_sources
@@ -274,6 +275,8 @@ class UnitWriter:
         A process that replaced one that died picks up where the store says.
         """
         key = (unit_id, generation)
+        if unit_id == PROBE_UNIT:
+            return None
         with self._lock:
             if key in self._closed_units or key in self._units:
                 return self._units.get(key)

@@ -1,0 +1,162 @@
+"""How items become render calls: what one call takes, and what of it is left when it was answered."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from cluster.fleet import UnitKey
+from jobs.driver.controls import render_control
+from jobs.driver.outages import place_of
+from jobs.driver.suspects import Death, Suspect
+from manifests.pages import DOCUMENT_PAGE, PageSpan, plan_pages, subtract_pages
+from manifests.work import OpenedDocument, RenderCall, RenderItem
+
+MAX_CALL_PAGES = 64
+MAX_CALL_BYTES = 32 * 2**20
+MAX_CALL_S = 1.0
+MAX_CALL_DOCUMENTS = 64
+ROOM_FOR_ERROR = 1.5
+ALONE = "alone"
+"""A control that is rendered to tell about deaths."""
+TO_READ = "to read"
+"""A control that is rendered for an engine."""
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """An item on its way. ``asked_again``: its source did not answer and is tried once more."""
+
+    unit: UnitKey
+    item: RenderItem
+    memory_kills: int = 0
+    asked_again: bool = False
+
+    @property
+    def key(self) -> tuple[UnitKey, int]:
+        """The document."""
+        return self.unit, self.item.doc_index
+
+    @property
+    def place(self) -> str:
+        return place_of(self.item.document.uri)
+
+    @property
+    def first_page(self) -> int:
+        """The page a renderer begins with; ``DOCUMENT_PAGE``: it is to find out."""
+        return self.item.spans[0].first if self.item.spans else DOCUMENT_PAGE
+
+    def of(self, spans: Sequence[PageSpan]) -> Job:
+        """The same document, other pages of it."""
+        return replace(self, item=RenderItem(self.item.doc_index, self.item.document, tuple(spans)))
+
+
+@dataclass(slots=True)
+class Call:
+    """What a renderer has been given. A ``control`` has no jobs."""
+
+    renderer: str
+    jobs: list[Job]
+    pages: int
+    max_bytes: int
+    started: float
+    suspect: Suspect[Job] | None = None
+    control: str = ""
+    dropped: bool = False
+
+    def request(self, *, encode: bool) -> RenderCall:
+        """What the renderer is told. Of a suspect of unknown length it is to open the document only."""
+        if self.control:
+            return render_control(to_read=self.control == TO_READ, encode=encode)
+        opening = self.suspect is not None and not self.jobs[0].item.spans
+        return RenderCall(
+            *self.jobs[0].unit,
+            items=tuple(job.item for job in self.jobs),
+            max_pages=0 if opening else self.pages,
+            max_bytes=self.max_bytes,
+            max_s=MAX_CALL_S,
+            encode=encode,
+        )
+
+
+class CallSizes:
+    """How much one call takes, by the mean size of the pages that were rendered of late."""
+
+    def __init__(self) -> None:
+        self._page_bytes = 0.0
+
+    def note(self, pages: int, image_bytes: int) -> None:
+        """So many pages came to so many bytes."""
+        if pages:
+            mean = image_bytes / pages
+            self._page_bytes = mean if not self._page_bytes else 0.8 * self._page_bytes + 0.2 * mean
+
+    def max_pages(self, wanted: int) -> int:
+        limit = min(wanted, MAX_CALL_PAGES)
+        return max(1, min(limit, int(MAX_CALL_BYTES / self._page_bytes))) if self._page_bytes else limit
+
+    def max_bytes(self, pages: int, free_bytes: int) -> int:
+        """What a call may answer: what its pages are likely to need, within what is free."""
+        likely = math.ceil(ROOM_FOR_ERROR * pages * self._page_bytes) or MAX_CALL_BYTES
+        return max(1, min(MAX_CALL_BYTES, likely, free_bytes))
+
+
+@dataclass(frozen=True, slots=True)
+class Unrenderable:
+    """A page that cannot be rendered, by the death of its renderer. ``page`` 0: it cannot be opened."""
+
+    unit: UnitKey
+    doc_index: int
+    page: int
+    page_count: int
+    reason: str
+
+
+def split(job: Job, pages: int) -> tuple[Job, Job | None]:
+    """The first ``pages`` pages of a job, and the rest of it."""
+    taken: list[PageSpan] = []
+    spans = list(job.item.spans)
+    while spans and pages > 0:
+        span = spans.pop(0)
+        if len(span) > pages:
+            spans.insert(0, PageSpan(span.first + pages, span.last))
+            span = PageSpan(span.first, span.first + pages - 1)
+        taken.append(span)
+        pages -= len(span)
+    return (job.of(taken), job.of(spans)) if spans else (job, None)
+
+
+def singles(job: Job) -> list[Job]:
+    """One job per page; a document of unknown length is first only opened."""
+    if not job.item.spans:
+        return [job]
+    return [job.of((PageSpan(page, page),)) for span in job.item.spans for page in span]
+
+
+def rest_of(job: Job, opened: OpenedDocument | None, covered: Sequence[int]) -> Job | None:
+    """What an answer that covered these pages of the job's document left of the job."""
+    if DOCUMENT_PAGE in covered or (opened is not None and opened.error):
+        return None
+    spans = job.item.spans
+    if not spans:
+        if opened is None:
+            return job
+        document = job.item.document
+        spans = plan_pages(document.pages, document.max_pages, opened.page_count).read
+    spans = subtract_pages(spans, covered)
+    return job.of(spans) if spans else None
+
+
+def reason_of(suspect: Suspect[Job], limits_s: tuple[float, float]) -> str:
+    """Why a page is recorded as failed. ``limits_s`` are those of an opening and of a page."""
+    of_page = bool(suspect.item.item.spans)
+    what = "rendering the page" if of_page else "opening the document"
+    if suspect.death is Death.HANG:
+        return f"{what} took longer than {limits_s[of_page]:g} s"
+    if suspect.death is Death.MEMORY:
+        return (
+            f"needs more memory than there is: {what} had its renderer killed for memory "
+            f"{suspect.memory_kills} times when it was tried alone"
+        )
+    return f"{what} crashed the renderer twice"
