@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from itertools import chain, islice
 from typing import Any
 
-from jobs.config import JobConfig, fingerprint
+from jobs.config import POSTPROCESSING_VERSION, JobConfig
+from jobs.models.begun import as_begun
 from manifests.errors import OutputRefused
+from manifests.secrets import masked, without_secrets
 from results.claims import at_work
+from results.fingerprint import SCHEMA, fingerprint
 from results.store import Created, Store
 
 PATH = "job.json"
+RENAMED = {"run.max_failed": "max_failed_share"}
+"""Settings of outputs that earlier versions began."""
 PACKAGES = ("pagefleet", "pyarrow", "pymupdf", "ray", "rapidocr")
 
 
@@ -27,6 +32,8 @@ class JobFile:
     fingerprint: str
     replaced: bool = False
     """Whether sealed units of an earlier fingerprint are to be read again."""
+    schema: int = SCHEMA
+    postprocessing: int = POSTPROCESSING_VERSION
 
 
 def read_job(store: Store) -> JobFile | None:
@@ -36,8 +43,15 @@ def read_job(store: Store) -> JobFile | None:
         return None
     try:
         fields = json.loads(found[0])
-        config = JobConfig.model_validate(_without_secrets(fields["config"]))
-        return JobFile(config, tuple(fields["inputs"]), fields["fingerprint"], fields["replaced"])
+        config = JobConfig.model_validate(_of_today(fields["config"]))
+        return JobFile(
+            config,
+            tuple(fields["inputs"]),
+            fields["fingerprint"],
+            fields["replaced"],
+            fields.get("schema", 1),
+            fields.get("postprocessing", 1),
+        )
     except (ValueError, KeyError, TypeError) as error:
         raise OutputRefused(
             f"{store.root}/{PATH} is not a job this version wrote ({type(error).__name__}: {error}): "
@@ -49,16 +63,18 @@ def enter_output(
     store: Store, config: JobConfig, inputs: tuple[str, ...], *, new_generation: bool
 ) -> JobFile:
     """Make the output ours, or refuse it. Safe against two jobs entering at once."""
-    wanted = fingerprint(config.result_fields())
-    job = JobFile(config, inputs, wanted)
     before = stored = read_job(store)
+    if stored is not None and not new_generation:
+        config = as_begun(config, stored.config)
+    wanted = fingerprint_on(config, stored)
+    job = JobFile(config, inputs, wanted)
     if stored is None:
         _refuse_strangers(store)
         if store.create(PATH, _encode(job)) is Created.CREATED:
             return job
         stored = read_job(store)
     if stored is None or stored.fingerprint == wanted:
-        job = JobFile(config, inputs, wanted, replaced=bool(stored and stored.replaced))
+        job = replace(stored or job, config=config, inputs=inputs)
     elif new_generation:
         job = JobFile(config, inputs, wanted, replaced=True)
     elif before is None or _is_in_use(store):
@@ -71,6 +87,17 @@ def enter_output(
         return job
     store.replace(PATH, _encode(job))
     return job
+
+
+def fingerprint_on(config: JobConfig, stored: JobFile | None) -> str:
+    """A configuration's fingerprint on an output; the stored one where nothing else than the way of making
+    fingerprints has changed since, so that outputs of earlier versions go on."""
+    fields = config.result_fields()
+    if stored is not None and stored.schema != SCHEMA:
+        then = stored.config.result_fields() | {"postprocessing": stored.postprocessing}
+        if fields == then:
+            return stored.fingerprint
+    return fingerprint(fields)
 
 
 def check_still_ours(store: Store, job: JobFile) -> None:
@@ -99,8 +126,10 @@ def _encode(job: JobFile) -> bytes:
     fields = {  # the fingerprint stands first: that is how walking an input knows an output
         "fingerprint": job.fingerprint,
         "replaced": job.replaced,
-        "inputs": list(job.inputs),
-        "config": job.config.model_dump(mode="json"),
+        "inputs": masked(list(job.inputs)),
+        "schema": job.schema,
+        "postprocessing": job.postprocessing,
+        "config": masked(job.config.model_dump(mode="json")),
         "versions": {package: _version(package) for package in PACKAGES},
         "written_at": datetime.now(UTC).isoformat(timespec="seconds"),
     }
@@ -114,10 +143,14 @@ def _version(package: str) -> str:
         return "not installed"
 
 
-def _without_secrets(fields: dict[str, Any]) -> dict[str, Any]:
-    """A masked password is no password."""
-    render = {name: value for name, value in fields.get("render", {}).items() if name != "password"}
-    return {**fields, "render": render}
+def _of_today(fields: dict[str, Any]) -> dict[str, Any]:
+    """Stored settings by the names they have today, without secrets: a masked one is none."""
+    sections = without_secrets(fields)
+    for old, new in RENAMED.items():
+        section, _, name = old.partition(".")
+        if name in sections.get(section, {}):
+            sections[section][new] = sections[section].pop(name)
+    return dict(sections)
 
 
 def _refuse_strangers(store: Store) -> None:

@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from jobs.config import JobConfig, fingerprint, load_config
+from jobs.config import JobConfig, load_config
 from jobs.factories import open_store
-from jobs.job_file import read_job
+from jobs.job_file import fingerprint_on, read_job
+from jobs.models.begun import as_begun
 from manifests.errors import ConfigError, InputError
 
 
@@ -18,8 +19,9 @@ def retry_config(out: str, file: Path | None, sets: list[str], flags: Mapping[st
     job = read_job(open_store(out, given.s3))
     if job is None:
         raise InputError(f"{out} holds no pagefleet job: nothing to retry")
-    config = load_config(file, sets, flags, base=job.config.model_dump(mode="json"))
-    if fingerprint(config.result_fields()) != job.fingerprint:
+    again = load_config(file, sets, flags, base=job.config.model_dump(mode="json"))
+    config = as_begun(again, job.config)
+    if fingerprint_on(config, job) != job.fingerprint:
         raise ConfigError(
             "a retry cannot change settings that change results: use 'pagefleet ocr … --new-generation'"
         )

@@ -89,7 +89,7 @@ def test_an_unknown_environment_variable_of_ours_is_refused(monkeypatch, name):
 
 def test_a_value_that_is_not_allowed_is_shown_with_its_place_and_what_is():
     assert complaint("render.dpi=7") == "render.dpi: must be greater than or equal to 36, got 7"
-    assert complaint("run.max_failed=2").endswith("less than or equal to 1, got 2")
+    assert complaint("run.max_failed_share=2").endswith("less than or equal to 1, got 2")
 
 
 def test_every_mistake_is_named_at_once():
@@ -190,7 +190,7 @@ NOT_RESULT = [
     "output.page_images=true",
     "run.stall_s=5",
     "run.deadline_s=5",
-    "run.max_failed=0.5",
+    "run.max_failed_share=0.5",
     "s3.endpoint_url=http://localhost:9000",
 ]
 
