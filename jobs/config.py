@@ -12,12 +12,10 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field
 
 from actors.engines.config import EngineConfig
-from actors.engines.load import check_engine
 from actors.render.config import RenderConfig
 from actors.retry import RetryPolicy
 from aws.config import S3Config
 from cluster.config import ClusterConfig
-from jobs.models.choice import merged, over_preset
 from jobs.settings import explained, from_environment, parsed, paths_in
 from manifests.errors import ConfigError
 from manifests.secrets import masked_words
@@ -63,7 +61,9 @@ class RunConfig(BaseModel):
     stall_s: float = Field(
         1800.0, gt=0, description="No page finished for this long: everything is dumped, exit 1."
     )
-    deadline_s: float | None = Field(None, gt=0, description="Stop (resumable, exit 130) after this long.")
+    deadline_s: float | None = Field(
+        None, gt=0, description="Stop, resumable (exit 130), after so many seconds."
+    )
     source_outage_s: float = Field(
         600.0,
         gt=0,
@@ -108,6 +108,9 @@ def load_config(
     ``assignments`` are ``engine.kind=vllm``; ``flags`` map dotted names to values (None: not given).
     Raises ConfigError naming the field, what is allowed, and the nearest name for an unknown one.
     """
+    from actors.engines.load import check_engine  # a third of a second, which --help has no use for
+    from jobs.models.choice import merged, over_preset
+
     below = _read_file(file) if file else {}
     values = merged(deepcopy(dict(base or {})), below)
     origins = dict.fromkeys(paths_in(below), str(file))

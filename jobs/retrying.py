@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from jobs.models.begun import as_begun
 from manifests.errors import ConfigError, InputError
 
 
-def retry_config(out: str, file: Path | None, sets: list[str], flags: Mapping[str, Any]) -> JobConfig:
+def retry_config(out: str, file: Path | None, sets: Sequence[str], flags: Mapping[str, Any]) -> JobConfig:
     """Raises ConfigError when a setting would change results: that is a new generation's business."""
     given = load_config(file, sets, flags)
     job = read_job(open_store(out, given.s3))

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-MASK = "***"
+MASK = "…"
 SHORTEST = 6
 """Shorter values are words like EMPTY, which texts hold by themselves: they are not searched for in them."""
 
