@@ -23,11 +23,11 @@ from jobs.driver.plan_queue import OTHER_INPUTS
 from jobs.factories import Recipe, open_store
 from jobs.interrupts import EXIT_INTERRUPTED, Interrupts
 from jobs.job_file import JobFile, check_still_ours, enter_output, read_job
-from jobs.models.begun import identified, pinned
+from jobs.models.begun import as_begun, identified, pinned
 from jobs.models.gpu_groups import on_enough_gpus, visible_cards
 from jobs.planning.planning import Plan, materialise, plan_retry, plan_run
 from jobs.progress import ProgressLog
-from jobs.reasons import failure_reasons, told
+from jobs.reasons import top_reasons
 from jobs.summary import Totals, check_against_plan, total_up, was_ever_read, write_reports
 from manifests.errors import InputError, OutputRefused, PagefleetError
 from manifests.inputs import InputSet, expand_inputs
@@ -74,7 +74,9 @@ def read_corpus(
     found = expand_inputs(inputs, lambda uri: list_documents(uri, config.s3))
     overview = survey(found)  # before the output is touched: a malformed manifest must not bind it
     store = open_store(output, config.s3)
-    job = enter_output(store, identified(config), tuple(inputs), new_generation=options.new_generation)
+    begun = None if options.new_generation else read_job(store)
+    config = as_begun(config, begun.config) if begun else identified(config)
+    job = enter_output(store, config, tuple(inputs), new_generation=options.new_generation)
 
     def plan() -> Plan:
         return plan_run(found, config.input, store, job.fingerprint if job.replaced else "", overview)
@@ -261,10 +263,10 @@ class _Run:
         failed = totals.counts[Status.FAILED]
         if not failed:
             return EXIT_OK
-        reasons = failure_reasons(self._store, totals.with_failures)
-        self._say(f"{failed:,} pages failed, most of them because of:")
-        for line in told(reasons):
-            self._say(line)
+        reasons = top_reasons(self._store, totals)
+        self._say(f"{failed:,} pages failed; the most frequent reasons:")
+        for reason, count in reasons.items():
+            self._say(f"{count:>9,} × {reason}")
         self._say(
             f"all of them: {self._output}/failures.jsonl; 'pagefleet retry {self._output}' reads them again"
         )
@@ -273,8 +275,8 @@ class _Run:
             return EXIT_OK
         what = f"{failed:,} of {planned:,} pages failed" if failed < planned else "every page failed"
         self._say(
-            f"error: {what}, and {tolerated:.4g} is the share that may (--max-failed); "
-            f"the first because of: {next(iter(reasons), '?')}"
+            f"error: {what}, and the share that may is {tolerated:.4g} (--max-failed); "
+            f"first of all because of: {next(iter(reasons), '?')}"
         )
         return EXIT_FAILED_PAGES
 

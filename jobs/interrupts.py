@@ -12,6 +12,7 @@ from typing import Any
 
 EXIT_INTERRUPTED = 130
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
+POLL_S = 0.1
 AGAIN_AFTER_S = 1.0
 """Signals that follow within this time are the same wish: ``timeout`` and schedulers signal a process and
 then its whole group."""
@@ -26,17 +27,20 @@ class Interrupts:
     """
 
     def __init__(self) -> None:
-        self._asked = threading.Event()
+        self._asked = False  # no Event: its lock could be held by whatever the handler interrupts
         self._polled = 0
         self._asked_at = 0.0
 
     def is_set(self) -> bool:
         """Whether a stop was asked for."""
-        return self._asked.is_set()
+        return self._asked
 
     def wait(self, seconds: float) -> bool:
         """Wait for so long; whether a stop was asked for."""
-        return self._asked.wait(seconds)
+        end = time.monotonic() + seconds
+        while not self._asked and (left := end - time.monotonic()) > 0:
+            time.sleep(min(left, POLL_S))
+        return self._asked
 
     @contextmanager
     def polled(self) -> Iterator[None]:
@@ -57,7 +61,7 @@ class Interrupts:
                 os._exit(EXIT_INTERRUPTED)
             return
         self._asked_at = time.monotonic()
-        self._asked.set()
+        self._asked = True
         if not self._polled:
             raise KeyboardInterrupt
 

@@ -7,19 +7,15 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from itertools import chain, islice
-from typing import Any
 
-from jobs.config import POSTPROCESSING_VERSION, JobConfig
-from jobs.models.begun import as_begun
+from jobs.config import JobConfig
+from jobs.job_settings import FIRST, POSTPROCESSING_VERSION, SCHEMA, fingerprint_on, from_store, to_store
 from manifests.errors import OutputRefused
-from manifests.secrets import masked, without_secrets
+from manifests.secrets import masked
 from results.claims import at_work
-from results.fingerprint import SCHEMA, fingerprint
 from results.store import Created, Store
 
 PATH = "job.json"
-RENAMED = {"run.max_failed": "max_failed_share"}
-"""Settings of outputs that earlier versions began."""
 PACKAGES = ("pagefleet", "pyarrow", "pymupdf", "ray", "rapidocr")
 
 
@@ -43,14 +39,14 @@ def read_job(store: Store) -> JobFile | None:
         return None
     try:
         fields = json.loads(found[0])
-        config = JobConfig.model_validate(_of_today(fields["config"]))
+        config = from_store(fields["config"])
         return JobFile(
             config,
             tuple(fields["inputs"]),
             fields["fingerprint"],
             fields["replaced"],
-            fields.get("schema", 1),
-            fields.get("postprocessing", 1),
+            fields.get("schema", FIRST),
+            fields.get("postprocessing", FIRST),
         )
     except (ValueError, KeyError, TypeError) as error:
         raise OutputRefused(
@@ -64,8 +60,6 @@ def enter_output(
 ) -> JobFile:
     """Make the output ours, or refuse it. Safe against two jobs entering at once."""
     before = stored = read_job(store)
-    if stored is not None and not new_generation:
-        config = as_begun(config, stored.config)
     wanted = fingerprint_on(config, stored)
     job = JobFile(config, inputs, wanted)
     if stored is None:
@@ -87,17 +81,6 @@ def enter_output(
         return job
     store.replace(PATH, _encode(job))
     return job
-
-
-def fingerprint_on(config: JobConfig, stored: JobFile | None) -> str:
-    """A configuration's fingerprint on an output; the stored one where nothing else than the way of making
-    fingerprints has changed since, so that outputs of earlier versions go on."""
-    fields = config.result_fields()
-    if stored is not None and stored.schema != SCHEMA:
-        then = stored.config.result_fields() | {"postprocessing": stored.postprocessing}
-        if fields == then:
-            return stored.fingerprint
-    return fingerprint(fields)
 
 
 def check_still_ours(store: Store, job: JobFile) -> None:
@@ -129,7 +112,7 @@ def _encode(job: JobFile) -> bytes:
         "inputs": masked(list(job.inputs)),
         "schema": job.schema,
         "postprocessing": job.postprocessing,
-        "config": masked(job.config.model_dump(mode="json")),
+        "config": to_store(job.config),
         "versions": {package: _version(package) for package in PACKAGES},
         "written_at": datetime.now(UTC).isoformat(timespec="seconds"),
     }
@@ -141,16 +124,6 @@ def _version(package: str) -> str:
         return version(package)
     except PackageNotFoundError:
         return "not installed"
-
-
-def _of_today(fields: dict[str, Any]) -> dict[str, Any]:
-    """Stored settings by the names they have today, without secrets: a masked one is none."""
-    sections = without_secrets(fields)
-    for old, new in RENAMED.items():
-        section, _, name = old.partition(".")
-        if name in sections.get(section, {}):
-            sections[section][new] = sections[section].pop(name)
-    return dict(sections)
 
 
 def _refuse_strangers(store: Store) -> None:

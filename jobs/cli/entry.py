@@ -22,8 +22,7 @@ def main() -> None:
         except SystemExit as end:
             if stop.is_set() and end.code:  # while arguments were read
                 _end(EXIT_INTERRUPTED)
-            _keep(end.code if isinstance(end.code, int) else 0)
-            raise
+            raise SystemExit(_settled(end.code)) from None
         except BaseException:
             if not stop.is_set():
                 raise
@@ -37,11 +36,14 @@ def run_command(name: str) -> None:
     main()
 
 
-def _keep(status: int) -> None:
-    """Nothing that is heard while the interpreter ends changes how the command ended."""
-    settle()
+def _settled(code: object) -> int:
+    """The exit status. Nothing that is heard while the interpreter ends changes it."""
+    status = code if isinstance(code, int) else int(code is not None)
+    if settle():
+        status = status or 1
     for number in SIGNALS:
         signal.signal(number, lambda *_: os._exit(status))
+    return status
 
 
 def _end(status: int) -> None:

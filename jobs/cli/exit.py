@@ -23,6 +23,11 @@ def exit_with(work: Callable[[Interrupts], int]) -> None:
         except KeyboardInterrupt:
             say(GO_ON)
             status = EXIT_INTERRUPTED
+        except SystemExit:
+            if not stop.is_set():
+                raise
+            say(GO_ON)
+            status = EXIT_INTERRUPTED
         except PagefleetError as error:
             say(f"error: {error}")
             status = EXIT_INTERRUPTED if stop.is_set() else error.exit_status

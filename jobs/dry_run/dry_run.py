@@ -16,7 +16,8 @@ from jobs.dry_run.engine import engine_lines
 from jobs.factories import open_store
 from jobs.finding import Finding, ok, problem, warning
 from jobs.flow import RunOptions
-from jobs.job_file import fingerprint_on, read_job
+from jobs.job_file import read_job
+from jobs.job_settings import fingerprint_on
 from jobs.models.begun import as_begun
 from jobs.planning.planning import plan_run
 from jobs.summary import total_up
