@@ -29,6 +29,7 @@ def exit_with(work: Callable[[Interrupts], int]) -> None:
             say(GO_ON)
             status = EXIT_INTERRUPTED
         except PagefleetError as error:
+            error = _as_raised(error)
             say(f"error: {error}")
             status = EXIT_INTERRUPTED if stop.is_set() else error.exit_status
         except Exception as error:
@@ -42,3 +43,9 @@ def exit_with(work: Callable[[Interrupts], int]) -> None:
         if status == EXIT_INTERRUPTED:
             os._exit(status)  # an engine's thread may still be busy with a page for a while
     raise typer.Exit(status)
+
+
+def _as_raised(error: PagefleetError) -> PagefleetError:
+    """An error as it was raised: one that travelled from a worker may carry that as its cause."""
+    cause = getattr(error, "cause", None)
+    return cause if isinstance(cause, PagefleetError) else error
