@@ -74,10 +74,10 @@ def prepare() -> None:
     sys.stdout = _steady(1, sys.stdout)
     sys.stderr = _steady(2, sys.stderr)
     try:
-        Path.cwd()
+        _remember(str(Path.cwd()))
     except OSError:
         _GONE.add(os.environ.get("PWD", "?"))
-        os.chdir("/")  # libraries ask where they are, and do not expect to be nowhere
+        os.chdir("/")
 
 
 def say(line: str) -> None:
@@ -126,6 +126,20 @@ def _steady(descriptor: int, stream: TextIO | None) -> _SteadyStream:
         errors="backslashreplace",
         line_buffering=descriptor == 2 or os.isatty(descriptor),
     )
+
+
+def _remember(place: str) -> None:
+    """The working directory may be removed while we run. Libraries ask where they are, and do not expect to
+    be nowhere: they are told where that was."""
+    real = os.getcwd
+
+    def getcwd() -> str:
+        try:
+            return real()
+        except OSError:
+            return place
+
+    os.getcwd = getcwd
 
 
 def _begin_again_in_utf8() -> None:
