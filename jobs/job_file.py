@@ -8,11 +8,12 @@ from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from itertools import chain, islice
 
-from jobs.config import JobConfig
-from jobs.job_settings import FIRST, POSTPROCESSING_VERSION, SCHEMA, fingerprint_on, from_store, to_store
+from jobs.config import POSTPROCESSING_VERSION, JobConfig
+from jobs.job_settings import FIRST, fingerprint_on, from_store, to_store
 from manifests.errors import OutputRefused
 from manifests.secrets import masked
 from results.claims import at_work
+from results.fingerprint import SCHEMA
 from results.store import Created, Store
 
 PATH = "job.json"

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import TypeAdapter
 
-from jobs.config import POSTPROCESSING_VERSION, JobConfig
+from jobs.config import JobConfig
 from manifests.secrets import masked, without_secrets
 from results.fingerprint import SCHEMA, fingerprint
 
@@ -44,6 +44,3 @@ def fingerprint_on(config: JobConfig, stored: JobFile | None) -> str:
         return fingerprint(fields)
     then = stored.config.result_fields() | {"postprocessing": stored.postprocessing}
     return stored.fingerprint if fields == then else fingerprint(fields)
-
-
-__all__ = ["FIRST", "POSTPROCESSING_VERSION", "SCHEMA", "fingerprint_on", "from_store", "to_store"]

@@ -156,7 +156,7 @@ class EngineConfig(BaseModel):
     )
     revision: str = Field(
         "",
-        description="Revision of a hub model; empty: the preset's, else the newest at the output's beginning.",
+        description="Revision of a hub model; empty: the preset's, else the newest when the job began.",
         json_schema_extra=changes_result_if({"engine.kind": MODELS, **NOT_IDENTIFIED}),
     )
     mode: str = Field(

@@ -120,7 +120,7 @@ def retry(given: options.Given, out: options.Out, single_process: options.Single
         from jobs.retrying import retry_config
 
         settings = retry_config(out, given.file, given.assignments, given.flags)
-        hide(secrets_in(settings.model_dump()))
+        hide(secrets_in(settings.model_dump()))  # as ``loaded`` does
         how = RunOptions(single_process, resume_command=this_command(), stop=stop)
         return retry_failed(out, settings, how, say).exit_status
 

@@ -152,11 +152,6 @@ def takes_settings(*settings: str) -> Callable[[Callable[..., None]], SettingsCo
     return lambda command: SettingsCommand(command, settings)
 
 
-def option_of(setting: str) -> str:
-    """The option of a setting, ``""`` where it has none of its own."""
-    return next((flags[setting][0] for flags in FLAGS.values() if setting in flags), "")
-
-
 def _options(settings: Iterable[str]) -> Iterator[inspect.Parameter]:
     from jobs.config import JobConfig
     from jobs.settings import settings_of
