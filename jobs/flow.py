@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import os
-import signal
-import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from itertools import chain
 from typing import Any
 from uuid import uuid4
 
@@ -23,11 +22,14 @@ from jobs.driver.driver import Driver, DriverConfig
 from jobs.driver.liveness import Stopped
 from jobs.driver.plan_queue import OTHER_INPUTS
 from jobs.factories import Recipe, open_store
+from jobs.interrupts import EXIT_INTERRUPTED, Interrupts
 from jobs.job_file import JobFile, check_still_ours, enter_output, read_job
+from jobs.models.begun import as_begun, identified, pinned
 from jobs.models.gpu_groups import on_enough_gpus, visible_cards
 from jobs.planning.planning import Plan, materialise, plan_retry, plan_run
 from jobs.progress import ProgressLog
-from jobs.summary import check_against_plan, total_up, was_ever_read, write_reports
+from jobs.reasons import top_reasons
+from jobs.summary import Totals, check_against_plan, total_up, was_ever_read, write_reports
 from manifests.errors import InputError, OutputRefused, PagefleetError
 from manifests.inputs import InputSet, expand_inputs
 from manifests.survey import survey
@@ -40,7 +42,6 @@ from results.unit_files import read_footer
 
 EXIT_OK = 0
 EXIT_FAILED_PAGES = 3
-EXIT_INTERRUPTED = 130
 PLANNING = "planning"
 PLANNING_POLL_S = 0.5
 
@@ -54,6 +55,7 @@ class RunOptions:
     single_process: bool = False
     new_generation: bool = False
     resume_command: str = "the same command"
+    stop: Interrupts = field(default_factory=Interrupts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +75,8 @@ def read_corpus(
     found = expand_inputs(inputs, lambda uri: list_documents(uri, config.s3))
     overview = survey(found)  # before the output is touched: a malformed manifest must not bind it
     store = open_store(output, config.s3)
+    begun = None if options.new_generation else read_job(store)
+    config = as_begun(config, begun.config) if begun else identified(config)
     job = enter_output(store, config, tuple(inputs), new_generation=options.new_generation)
 
     def plan() -> Plan:
@@ -113,18 +117,17 @@ class _Run:
             store.sweep()
 
     def carry_out(self, make_plan: Callable[[], Plan], inputs: InputSet | None) -> Outcome:
-        with _stop_signals() as stop_asked:
-            plan = self._plan(make_plan, stop_asked)
-            for warning in inputs.warnings if inputs else ():
-                self._say(f"warning: {warning}")
-            first = next(plan.plans, None)
-            if first is None:
-                self._say(f"nothing to read: {self._output} is complete")
-                return self._finish(plan, None)
-            self._say(f"{plan.documents:,} documents to {self._output} (run {self._run_id})")
-            return self._drive(plan, _chain(first, plan.plans), stop_asked)
+        plan = self._plan(make_plan, self._options.stop)
+        for warning in inputs.warnings if inputs else ():
+            self._say(f"warning: {warning}")
+        first = next(plan.plans, None)
+        if first is None:
+            self._say(f"nothing to read: {self._output} is complete")
+            return self._finish(plan, None)
+        self._say(f"{plan.documents:,} documents to {self._output} (run {self._run_id})")
+        return self._drive(plan, chain([first], plan.plans), self._options.stop)
 
-    def _plan(self, make_plan: Callable[[], Plan], stop_asked: threading.Event) -> Plan:
+    def _plan(self, make_plan: Callable[[], Plan], stop_asked: Interrupts) -> Plan:
         """Plan; where the cut depends on what the output holds, under a claim and written down."""
         plan = make_plan()
         if not plan.needs_materialising:
@@ -138,7 +141,7 @@ class _Run:
                         "it to end"
                     )
                 if stop_asked.wait(PLANNING_POLL_S):
-                    break
+                    raise KeyboardInterrupt
             self._refuse_beside_others(plan)
             plan = make_plan()
             plan.plans = iter(materialise(self._store, plan.plans, plan.others))
@@ -156,7 +159,7 @@ class _Run:
         owner = Owner.this_process(self._run_id, plan.inputs_digest)
         return Claims(self._store, owner, self._config.output.lease_s)
 
-    def _drive(self, plan: Plan, plans: Iterator[UnitPlan], stop_asked: threading.Event) -> Outcome:
+    def _drive(self, plan: Plan, plans: Iterator[UnitPlan], stop_asked: Interrupts) -> Outcome:
         config = self._config
         log = ProgressLog(self._store, self._run_id, config.run.progress_s, plan.documents, self._say)
         fleet = self._fleet()
@@ -165,9 +168,10 @@ class _Run:
         driver.progress.documents_sealed = plan.sealed_documents
         try:
             fleet.start()
-            driver.run(plans, self._is_done, stop_asked.is_set)
-            log.record(driver.snapshot())
-            fleet.flush()
+            with stop_asked.polled():
+                driver.run(plans, self._is_done, stop_asked.is_set)
+                log.record(driver.snapshot())
+                fleet.flush()
         except (Stopped, KeyboardInterrupt) as stopped:
             fleet.drain()
             why = str(stopped) or "interrupted"
@@ -181,14 +185,16 @@ class _Run:
                 fleet.drain()
             raise
         finally:
-            claims.release_all()
-            fleet.stop()
+            try:
+                claims.release_all()
+            finally:
+                fleet.stop()
         plan.changed += driver.progress.changed
         return self._finish(plan, driver)
 
     def _fleet(self) -> Fleet:
         recipe = Recipe(
-            self._on_enough_gpus(),
+            self._for_workers(),
             self._output,
             self._run_id,
             self._job.fingerprint,
@@ -202,14 +208,15 @@ class _Run:
 
         return RayFleet(recipe.fleet_spec(), self._config.cluster)
 
-    def _on_enough_gpus(self) -> JobConfig:
-        """The configuration with the GPUs in a group that the model needs on cards like this machine's."""
-        asked = self._config.engine
-        if asked.kind != "vllm":
-            return self._config
-        engine = on_enough_gpus(asked, visible_cards(asked))
-        if (size := engine.tensor_parallel_size) > asked.tensor_parallel_size:
-            self._say(f"the model does not fit one GPU: each replica takes {size} (tensor parallel)")
+    def _for_workers(self) -> JobConfig:
+        """The configuration with the model at its commit, and with the GPUs in a group that it needs on cards
+        like this machine's."""
+        engine = pinned(self._config.engine)
+        if engine.kind == "vllm":
+            asked = engine.tensor_parallel_size
+            engine = on_enough_gpus(engine, visible_cards(engine))
+            if (size := engine.tensor_parallel_size) > asked:
+                self._say(f"the model does not fit one GPU: each replica takes {size} (tensor parallel)")
         return self._config.model_copy(update={"engine": engine})
 
     def _driver_config(self, plan: Plan) -> DriverConfig:
@@ -251,10 +258,29 @@ class _Run:
         }
         summary = write_reports(self._store, totals, run)
         self._report(summary)
-        planned = totals.pages - totals.counts[Status.SKIPPED]
-        failed_share = totals.counts[Status.FAILED] / planned if planned else 0.0
-        tolerated = failed_share <= self._config.run.max_failed
-        return Outcome(EXIT_OK if tolerated else EXIT_FAILED_PAGES, summary)
+        return Outcome(self._judge(totals), summary)
+
+    def _judge(self, totals: Totals) -> int:
+        """Say why pages failed, if some did; the exit status that follows from how many did."""
+        failed = totals.counts[Status.FAILED]
+        if not failed:
+            return EXIT_OK
+        reasons = top_reasons(self._store, totals)
+        self._say(f"{failed:,} pages failed; the most frequent reasons:")
+        for reason, count in reasons.items():
+            self._say(f"{count:>9,} × {reason}")
+        self._say(
+            f"all of them: {self._output}/failures.jsonl; 'pagefleet retry {self._output}' reads them again"
+        )
+        planned, tolerated = totals.pages - totals.counts[Status.SKIPPED], self._config.run.max_failed_share
+        if failed <= planned * tolerated:
+            return EXIT_OK
+        what = f"{failed:,} of {planned:,} pages failed" if failed < planned else "every page failed"
+        self._say(
+            f"error: {what}, and the share that may is {tolerated:.4g} (--max-failed); "
+            f"first of all because of: {next(iter(reasons), '?')}"
+        )
+        return EXIT_FAILED_PAGES
 
     def _report(self, summary: dict[str, Any]) -> None:
         run, pages = summary["run"], summary["pages"]
@@ -276,37 +302,6 @@ class _Run:
         if run["changed_sources"]:
             names = ", ".join(run["changed_sources"][:5])
             self._say(f"changed since they were planned or read, so read again: {names}")
-        if pages.get(Status.FAILED):
-            self._say(
-                f"{pages[Status.FAILED]:,} pages failed: see {self._output}/failures.jsonl; "
-                f"'pagefleet retry {self._output}' reads them again"
-            )
         for line in script_warnings(summary["flags"]):
             self._say(f"warning: {line}")
         self._say(f"Markdown: {self._output}/markdown  rows: {self._output}/pages")
-
-
-def _chain(first: UnitPlan, rest: Iterator[UnitPlan]) -> Iterator[UnitPlan]:
-    yield first
-    yield from rest
-
-
-@contextmanager
-def _stop_signals() -> Iterator[threading.Event]:
-    """SIGINT and SIGTERM ask the run to stop; a second one ends it where it is."""
-    asked = threading.Event()
-
-    def ask(number: int, frame: Any) -> None:
-        if asked.is_set():
-            raise KeyboardInterrupt
-        asked.set()
-
-    if threading.current_thread() is not threading.main_thread():
-        yield asked
-        return
-    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield asked
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from itertools import chain, islice
-from typing import Any
 
-from jobs.config import JobConfig, fingerprint
+from jobs.config import POSTPROCESSING_VERSION, JobConfig
+from jobs.job_settings import FIRST, fingerprint_on, from_store, to_store
 from manifests.errors import OutputRefused, StoreError
+from manifests.secrets import masked
 from results.claims import at_work
+from results.fingerprint import SCHEMA
 from results.leftovers import clear_leftovers, gone, strangers
 from results.store import Created, Store
 
@@ -28,6 +30,8 @@ class JobFile:
     fingerprint: str
     replaced: bool = False
     """Whether sealed units of an earlier fingerprint are to be read again."""
+    schema: int = SCHEMA
+    postprocessing: int = POSTPROCESSING_VERSION
 
 
 def read_job(store: Store) -> JobFile | None:
@@ -37,8 +41,15 @@ def read_job(store: Store) -> JobFile | None:
         return None
     try:
         fields = json.loads(found[0])
-        config = JobConfig.model_validate(_without_secrets(fields["config"]))
-        return JobFile(config, tuple(fields["inputs"]), fields["fingerprint"], fields["replaced"])
+        config = from_store(fields["config"])
+        return JobFile(
+            config,
+            tuple(fields["inputs"]),
+            fields["fingerprint"],
+            fields["replaced"],
+            fields.get("schema", FIRST),
+            fields.get("postprocessing", FIRST),
+        )
     except (ValueError, KeyError, TypeError) as error:
         raise OutputRefused(
             f"{store.root}/{PATH} is not a job this version wrote ({type(error).__name__}: {error}): "
@@ -50,16 +61,16 @@ def enter_output(
     store: Store, config: JobConfig, inputs: tuple[str, ...], *, new_generation: bool
 ) -> JobFile:
     """Make the output ours, or refuse it. Safe against two jobs entering at once."""
-    wanted = fingerprint(config.result_fields())
-    job = JobFile(config, inputs, wanted)
     before = stored = read_job(store)
+    wanted = fingerprint_on(config, stored)
+    job = JobFile(config, inputs, wanted)
     if stored is None:
         _refuse_strangers(store, wanted)
         if store.create(PATH, _encode(job)) is Created.CREATED:
             return job
         stored = read_job(store)
     if stored is None or stored.fingerprint == wanted:
-        job = JobFile(config, inputs, wanted, replaced=bool(stored and stored.replaced))
+        job = replace(stored or job, config=config, inputs=inputs)
     elif new_generation:
         job = JobFile(config, inputs, wanted, replaced=True)
     elif before is None or _is_in_use(store):
@@ -102,8 +113,10 @@ def _encode(job: JobFile) -> bytes:
     fields = {  # the fingerprint stands first: that is how walking an input knows an output
         "fingerprint": job.fingerprint,
         "replaced": job.replaced,
-        "inputs": list(job.inputs),
-        "config": job.config.model_dump(mode="json"),
+        "inputs": masked(list(job.inputs)),
+        "schema": job.schema,
+        "postprocessing": job.postprocessing,
+        "config": to_store(job.config),
         "versions": {package: _version(package) for package in PACKAGES},
         "written_at": datetime.now(UTC).isoformat(timespec="seconds"),
     }
@@ -115,12 +128,6 @@ def _version(package: str) -> str:
         return version(package)
     except PackageNotFoundError:
         return "not installed"
-
-
-def _without_secrets(fields: dict[str, Any]) -> dict[str, Any]:
-    """A masked password is no password."""
-    render = {name: value for name, value in fields.get("render", {}).items() if name != "password"}
-    return {**fields, "render": render}
 
 
 def _refuse_strangers(store: Store, wanted: str) -> None:

@@ -26,7 +26,7 @@ ROOT = Path(__file__).parents[2]
 SITE = Path(__file__).with_name("site")
 TOKEN = "PAGEFLEET_TEST_TOKEN"
 TIMING = {"render_s", "queue_s", "infer_s", "attempts", "replica", "run_id", "finished_at"}
-QUICK = ["output.flush_s=0.3", "run.progress_s=1", "render.dpi=36"]
+QUICK = ["output.flush_s=0.3", "run.progress_s=1", "render.dpi=36", "run.max_failed_share=1"]
 RUN_WITHIN_S = 100.0
 BLANK_EVERY = 7
 STOPS = pytest.mark.parametrize(
