@@ -214,7 +214,7 @@ class S3Store:
     def _finish_once(
         self, request: Callable[..., Any], address: dict[str, str], nonce: str, condition: dict[str, str]
     ) -> str | None:
-        """Send the request that makes an object; None when its condition fails and what is there is not ours."""
+        """Send the request that makes an object; None when its condition fails for another's object."""
         try:
             answer = request(**condition)
         except ClientError as error:
