@@ -265,7 +265,7 @@ class Killed(BaseException):
     pass
 
 
-@pytest.mark.parametrize("seed", [0, 1, 5])
+@pytest.mark.parametrize("seed", [0, 5])
 def test_killed_at_any_write_the_same_repair_goes_on(tmp_path, monkeypatch, seed):
     """Random overlaps of three units; the repair dies at each of its writes in turn."""
     dice = random.Random(seed)
