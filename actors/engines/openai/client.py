@@ -190,6 +190,8 @@ class ServerClient:
             except ServerFailure as failure:
                 if body is self._probe and failure.fault is Fault.REQUEST:
                     continue  # it answers: in a model's place that takes no question without an image
+                if failure.fault is Fault.TIMEOUT and server.answered_at > sent_at:
+                    break  # it is slow, and answers others
                 self._pool.failed(server, _for_all(failure, body is self._probe), sent_at)
                 return False
             except BaseException:
