@@ -15,7 +15,7 @@ import psutil
 import ray
 
 from cluster import signals, temp_folder
-from cluster.code_path import code_path
+from cluster.code_path import CODE, code_path
 from cluster.config import ClusterConfig, FleetSpec
 from manifests.errors import ConfigError, JobError
 
@@ -125,11 +125,12 @@ def _local_options(spec: FleetSpec, config: ClusterConfig) -> dict[str, Any]:
 
 
 def _job_options() -> dict[str, Any]:
-    """Keep Ray from putting the driver's working directory first on the workers' import path: a
-    ``numpy.py`` lying there would be imported by every worker. A submitted job brings its own."""
+    """Put the folder of our code first on the workers' import path, where Ray would put the driver's
+    working directory: a ``numpy.py`` lying there would be imported by every worker. A submitted job
+    brings its own."""
     if "RAY_JOB_CONFIG_JSON_ENV_VAR" in os.environ:
         return {}
-    return {"job_config": ray.job_config.JobConfig(_client_job=True)}
+    return {"job_config": ray.job_config.JobConfig(_client_job=True, _py_driver_sys_path=[CODE])}
 
 
 def _end_without_asking() -> None:

@@ -17,10 +17,10 @@ from cluster.fleet import Cause, Event
 from cluster.logs import log_tail_on, stacks_on
 from cluster.restarts import pause_s
 from cluster.workers import WorkerInfo
-from manifests.errors import EngineUnavailable, JobError, UserError
+from manifests.errors import EngineUnavailable, JobError, PagefleetError, UserError
 
 NO_SECOND_TRY = UserError | EngineUnavailable
-"""Errors of a start that another start would only repeat."""
+"""Errors of a start that another start would only repeat, unless one at that place went well before."""
 
 
 @dataclass(slots=True)
@@ -32,6 +32,13 @@ class Slot:
     failures: int = 0
     """Starts that failed in a row."""
     was_up: bool = False
+    out_since: float | None = None
+    """Since when starts fail there for want of something that was there before (servers)."""
+
+    def is_promising(self, outage_s: float) -> bool:
+        """Whether the next start may well succeed."""
+        out = self.out_since is not None and time.monotonic() - self.out_since < outage_s
+        return out or not self.failures
 
 
 @dataclass(slots=True)
@@ -55,7 +62,9 @@ class WorkerPool(ABC):
 
     kind: str
 
-    def __init__(self, calls: Calls) -> None:
+    def __init__(self, calls: Calls, outage_s: float = 0.0) -> None:
+        """``outage_s``: how long a place that was up may fail to start for want of something outside."""
+        self._outage_s = outage_s
         self.workers: dict[str, Worker] = {}
         self._calls = calls
         self._names = itertools.count(1)
@@ -103,11 +112,21 @@ class WorkerPool(ABC):
     def _failed(self, worker: Worker, number: int, error: Exception) -> Event | None:
         """A call failed: the worker is gone, or what it raised ends the job."""
         own = own_error(error)
-        if own is not None and (worker.up or isinstance(own, NO_SECOND_TRY)):
+        if own is not None and worker.up:
             raise own
+        if isinstance(own, NO_SECOND_TRY):
+            self._wait_out(worker.slot, own)
         if worker.up and not is_loss(error):
             raise JobError(f"{worker.name} failed: {error}") from error
         return self._lose(worker, error)
+
+    def _wait_out(self, slot: Slot, own: PagefleetError) -> None:
+        """A start said that it cannot work: so it is, or an outage where it has worked before."""
+        if not slot.was_up:
+            raise own
+        slot.out_since = slot.out_since or time.monotonic()
+        if time.monotonic() - slot.out_since > self._outage_s:
+            raise JobError(str(own)) from own
 
     def _lose(self, worker: Worker, error: Exception) -> Event:
         del self.workers[worker.name]

@@ -52,7 +52,7 @@ class RayFleet:
         self._node = ray.get_runtime_context().get_node_id()
         self._committer = Committer(self._spec.make_writer, self._node, self._calls)
         self._renderers = Renderers(self._spec.make_renderer, self._calls)
-        self._replicas = Replicas(self._spec, self._committer.actor, self._calls)
+        self._replicas = Replicas(self._spec, self._config, self._committer.actor, self._calls)
         self._started = True
         self._use_new_nodes()
         self._start_due()

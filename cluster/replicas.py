@@ -10,7 +10,7 @@ from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 from cluster import roles
 from cluster.calls import Calls
-from cluster.config import FleetSpec
+from cluster.config import ClusterConfig, FleetSpec
 from cluster.failures import is_chunk_loss, live_nodes
 from cluster.fleet import Cause, ChunkLost, Event, ReadDone, ReadProgress, ReplicaLost, ReplicaUp
 from cluster.placement import replica_bundle
@@ -23,8 +23,8 @@ class Replicas(WorkerPool):
 
     kind = "replica"
 
-    def __init__(self, spec: FleetSpec, writer: Any, calls: Calls) -> None:
-        super().__init__(calls)
+    def __init__(self, spec: FleetSpec, config: ClusterConfig, writer: Any, calls: Calls) -> None:
+        super().__init__(calls, config.start_timeout_s)
         self._spec = spec
         self._writer = writer
         self.planned = 0
@@ -92,7 +92,8 @@ class Replicas(WorkerPool):
         self._expect(worker, worker.actor.start.remote(), lambda info: self._up(worker, info))
 
     def _up(self, worker: Worker, info: WorkerInfo) -> Event:
-        worker.info, worker.up, worker.slot.was_up = info, True, True
+        worker.info, worker.up = info, True
+        worker.slot.was_up, worker.slot.out_since = True, None
         store_bytes = int(live_nodes().get(info.node, {}).get("object_store_memory", 0))
         return ReplicaUp(worker.name, info.node, info.engine, info.window, info.load_s, store_bytes)
 
@@ -100,8 +101,8 @@ class Replicas(WorkerPool):
         return ReplicaLost(worker.name, cause, tuple(worker.calls), log_tail, self._promising())
 
     def _promising(self) -> int:
-        """Replicas that are being started where no start has failed. One that waits for a place does not
-        count: it may wait for ever."""
+        """Replicas that are being started where no start has failed, or only for an outage. One that waits
+        for a place does not count: it may wait for ever."""
         placed = [worker.slot for worker in self.workers.values() if worker.info and not worker.up]
         again = [slot for _, slot in self._due if slot.was_up]
-        return sum(not slot.failures for slot in placed + again)
+        return sum(slot.is_promising(self._outage_s) for slot in placed + again)

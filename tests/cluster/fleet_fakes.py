@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 
 from actors.engines.base import EngineInfo
 from cluster.config import FleetSpec
@@ -34,6 +35,7 @@ ERRORS = {
     "job": JobError("the cache cannot be written"),
     "store": StoreError("no space left on the output"),
     "dead": EngineDead("the engine died"),
+    "silent": ConfigError("no server answers"),
     "config": ConfigError("engine.lang: no such language"),
     "bug": KeyError("a bug"),
 }
@@ -135,6 +137,11 @@ class FakeWorkers:
     reader: str = ""
     """The same of a reader."""
 
+    @property
+    def servers_down(self) -> Path:
+        """While this file is there, no reader can be made."""
+        return Path(f"{self.output}.down")
+
     def spec(self) -> FleetSpec:
         return FleetSpec(self.make_renderer, self.make_reader, self.make_writer, num_cpus=0.1)
 
@@ -143,7 +150,7 @@ class FakeWorkers:
         return FakeRenderer()
 
     def make_reader(self, sink: RowSink, replica: str) -> FakeReader:
-        _made(self.reader)
+        _made(self.reader or ("silent" if self.servers_down.exists() else ""))
         return FakeReader(sink, replica)
 
     def make_writer(self) -> UnitWriter:

@@ -110,6 +110,23 @@ def no_start(workers: FakeWorkers, address: str) -> None:
         probe.fleet.stop()
 
 
+def restart(workers: FakeWorkers, address: str) -> None:
+    """A replica dies while its servers are down: it is started until they are back."""
+    probe = Probe(workers, address)
+    try:
+        (replica,) = probe.up()
+        workers.servers_down.touch()
+        probe.fleet.read(replica, 1, "dead", None)
+        probe.wait(lambda: len(probe.of(ReplicaLost)) >= 3)
+        for lost in probe.of(ReplicaLost):
+            say(cause=lost.cause.name, loading=lost.loading, log_tail=lost.log_tail.splitlines()[-1])
+        workers.servers_down.unlink()
+        probe.wait(lambda: len(probe.of(ReplicaUp)) == 2)
+        say(up=True)
+    finally:
+        probe.fleet.stop()
+
+
 def half_a_start(workers: FakeWorkers, address: str) -> None:
     """A fleet whose cluster is not there can be drained and stopped all the same."""
     fleet = RayFleet(workers.spec(), ClusterConfig(address="127.0.0.1:1"))
@@ -130,6 +147,7 @@ if __name__ == "__main__":
         "memory": memory,
         "unavailable": unavailable,
         "no_start": no_start,
+        "restart": restart,
         "half_a_start": half_a_start,
     }
     SCENARIOS[scenario](FakeWorkers(out), more[0] if more else "")

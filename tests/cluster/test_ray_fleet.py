@@ -67,6 +67,17 @@ def test_an_engine_that_cannot_reach_its_servers_at_the_start_is_not_started_aga
     assert told == [{"error": "EngineUnavailable", "message": SERVERS_DOWN}]
 
 
+def test_a_replica_that_dies_in_a_server_outage_is_started_until_the_servers_are_back(
+    runner: Runner, cluster: SharedCluster, tmp_path: Path
+) -> None:
+    """What would be a mistake of the user's at the first start is none where a start went well before."""
+    dead, *silent, up = _probe(runner, "restart", tmp_path / "out", cluster.address)
+    assert (dead["cause"], dead["log_tail"]) == ("CRASH", "engine dead: the engine died")
+    assert [(lost["cause"], lost["loading"]) for lost in silent] == [("START", 1), ("START", 1)]
+    assert all("no server answers" in lost["log_tail"] for lost in silent)
+    assert up == {"up": True}
+
+
 def test_a_fleet_without_its_cluster_can_be_drained_and_stopped(runner: Runner, tmp_path: Path) -> None:
     told = _probe(runner, "half_a_start", tmp_path / "out")
     assert told == [{"error": "JobError"}, {"stopped": True}]
