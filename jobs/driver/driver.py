@@ -263,7 +263,7 @@ class Driver:
         finished = report.pages + len(report.failures)
         if report.waiting and replica:
             self._live.engine_waits.told(replica, report.waiting, time.monotonic())
-        elif finished:
+        elif finished or not ended:  # the end of a read says nothing of what its engine waits for
             self._live.engine_waits.over(replica)
         if report.pages:
             self._live.progress()

@@ -10,7 +10,8 @@ from cluster.fleet import Fleet, RenderDone, UnitKey
 from jobs.driver import events
 from jobs.driver.breaker import Breaker, Failure, Key
 from jobs.driver.open_unit import OpenUnit
-from jobs.driver.read_queue import EngineKiller, ReadQueue
+from jobs.driver.read_parts import EngineKiller
+from jobs.driver.read_queue import ReadQueue
 from jobs.driver.render_calls import TO_READ, Unrenderable
 from jobs.driver.render_queue import RenderQueue
 from jobs.driver.snapshot import Progress

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
 
-from cluster.fleet import UnitKey
+from cluster.fleet import Cause, UnitKey
 from jobs.driver.controls import render_control
 from jobs.driver.outages import place_of
 from jobs.driver.suspects import Death, Suspect
 from manifests.pages import DOCUMENT_PAGE, PageSpan, plan_pages, subtract_pages
-from manifests.work import OpenedDocument, RenderCall, RenderItem
+from manifests.work import OpenedDocument, RenderCall, RenderItem, RenderReport
 
 MAX_CALL_PAGES = 64
 MAX_CALL_BYTES = 32 * 2**20
@@ -22,6 +22,10 @@ ALONE = "alone"
 """A control that is rendered to tell about deaths."""
 TO_READ = "to read"
 """A control that is rendered for an engine."""
+
+ALMOST = 0.95
+SIGNS_OF_A_CRASH = ("Fatal Python error", "SIGSEGV", "SIGABRT", "SIGBUS", "SIGILL", "SIGFPE", "SIGKILL")
+"""A renderer over its time ends by SIGALRM, which says none of these."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,3 +164,52 @@ def reason_of(suspect: Suspect[Job], limits_s: tuple[float, float]) -> str:
             f"{suspect.memory_kills} times when it was tried alone"
         )
     return f"{what} crashed the renderer twice"
+
+
+@dataclass(slots=True)
+class Renderer:
+    node: str
+    calls: list[int] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class RenderOrder:
+    """One call for one renderer."""
+
+    renderer: str
+    number: int
+    call: RenderCall
+
+
+@dataclass(frozen=True, slots=True)
+class Room:
+    """How much more may be in flight: pages and bytes, and pages per call.
+
+    ``idle``: nothing is in flight at all; then one call is due even where a single page exceeds the room.
+    """
+
+    pages: int
+    bytes: int
+    call_pages: int
+    idle: bool = True
+
+
+def leftovers(jobs: Sequence[Job], report: RenderReport) -> Iterator[tuple[Job, Job | None, str]]:
+    """Each job of a call, what its answer left of it, and why its source did not answer, if so."""
+    opened = {document.doc_index: document for document in report.opened}
+    unavailable = {source.doc_index: source.message for source in report.unavailable}
+    covered: dict[int, list[int]] = {}
+    for doc_index, span in report.covered:
+        covered.setdefault(doc_index, []).extend(span)
+    for job in jobs:
+        i = job.item.doc_index
+        rest = rest_of(job, opened.get(i), covered.get(i, ()))
+        yield job, rest and replace(rest, asked_again=False), unavailable.get(i, "")
+
+
+def how_it_died(cause: Cause, share_of_limit: float, log_tail: str) -> Death:
+    """How a renderer ended that was working on one page, for so long a share of its time limit."""
+    if cause is Cause.MEMORY:
+        return Death.MEMORY
+    crashed = any(sign in log_tail for sign in SIGNS_OF_A_CRASH)
+    return Death.HANG if share_of_limit >= ALMOST and not crashed else Death.CRASH

@@ -7,7 +7,7 @@ import math
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
 from cluster.fleet import Cause, UnitKey
 from jobs.driver.paused import PausedJobs
@@ -18,50 +18,23 @@ from jobs.driver.render_calls import (
     Call,
     CallSizes,
     Job,
+    Renderer,
+    RenderOrder,
+    Room,
     Unrenderable,
+    how_it_died,
+    leftovers,
     reason_of,
-    rest_of,
     singles,
     split,
 )
-from jobs.driver.suspects import Death, Role, Suspect, Suspects, Turn, speaks_against
+from jobs.driver.suspects import Role, Suspect, Suspects, Turn, speaks_against
 from manifests.pages import DOCUMENT_PAGE, subtract_pages
-from manifests.work import RenderCall, RenderItem, RenderReport
+from manifests.work import RenderItem, RenderReport
 
 CALLS_PER_RENDERER = 2
-ALMOST = 0.95
-SIGNS_OF_A_CRASH = ("Fatal Python error", "SIGSEGV", "SIGABRT", "SIGBUS", "SIGILL", "SIGFPE", "SIGKILL")
-"""A renderer over its time ends by SIGALRM, which says none of these."""
 RENDERERS = Role("renderer", "renderer", "rendered", max_failed_starts=8)
 MAX_LOST_CONTROLS = 3
-
-
-@dataclass(slots=True)
-class _Renderer:
-    node: str
-    calls: list[int] = field(default_factory=list)
-
-
-@dataclass(frozen=True, slots=True)
-class RenderOrder:
-    """One call for one renderer."""
-
-    renderer: str
-    number: int
-    call: RenderCall
-
-
-@dataclass(frozen=True, slots=True)
-class Room:
-    """How much more may be in flight: pages and bytes, and pages per call.
-
-    ``idle``: nothing is in flight at all; then one call is due even where a single page exceeds the room.
-    """
-
-    pages: int
-    bytes: int
-    call_pages: int
-    idle: bool = True
 
 
 class RenderQueue:
@@ -80,7 +53,7 @@ class RenderQueue:
     ) -> None:
         self._limits_s = (open_timeout_s, page_timeout_s)
         self._jobs: deque[Job] = deque()
-        self._renderers: dict[str, _Renderer] = {}
+        self._renderers: dict[str, Renderer] = {}
         self._calls: dict[int, Call] = {}
         self._aside = ""
         self._next = 0
@@ -152,7 +125,7 @@ class RenderQueue:
         del self.outstanding[unit]
 
     def renderer_up(self, renderer: str, node: str) -> None:
-        self._renderers[renderer] = _Renderer(node)
+        self._renderers[renderer] = Renderer(node)
         self.suspects.started()
         if self.suspects.is_active and not self._aside:
             self._aside = renderer
@@ -184,7 +157,7 @@ class RenderQueue:
 
     def _order_aside(self, room: Room) -> Iterator[RenderOrder]:
         """What the renderer that is set aside for suspects does next, once it holds nothing."""
-        if not self.suspects.is_active and not self._renderers.get(self._aside, _Renderer("")).calls:
+        if not self.suspects.is_active and not self._renderers.get(self._aside, Renderer("")).calls:
             self._aside = ""
         if not self._aside and self.suspects.is_active:
             idle = [name for name, renderer in self._renderers.items() if not renderer.calls]
@@ -295,26 +268,18 @@ class RenderQueue:
 
     def _put_back(self, call: Call, report: RenderReport) -> None:
         """Queue again what the answer left of a call, later where the source did not answer."""
-        unit = call.jobs[0].unit
-        opened = {document.doc_index: document for document in report.opened}
-        unavailable = {source.doc_index: source.message for source in report.unavailable}
-        covered: dict[int, list[int]] = {}
-        for doc_index, span in report.covered:
-            covered.setdefault(doc_index, []).extend(span)
         left: list[Job] = []
-        self.outstanding[unit] -= len(call.jobs)
-        for job in call.jobs:
-            i = job.item.doc_index
-            if i in opened:
+        opened = {document.doc_index for document in report.opened}
+        for job, rest, message in leftovers(call.jobs, report):
+            self.outstanding[job.unit] -= 1
+            if job.item.doc_index in opened:
                 self.sources.answered(job)
-            rest = rest_of(job, opened.get(i), covered.get(i, ()))
             if rest is None or job.key in self._closed:
                 continue
-            self.outstanding[unit] += 1
-            rest = replace(rest, asked_again=False)
-            if i in unavailable:
-                self.sources.unavailable(rest, unavailable[i], time.monotonic())
-            elif call.suspect is not None and not covered.get(i):
+            self.outstanding[job.unit] += 1
+            if message:
+                self.sources.unavailable(rest, message, time.monotonic())
+            elif call.suspect is not None and not report.covered:
                 self.suspects.suspect_further(rest)  # only opened: it goes on alone
             else:
                 left.append(rest)
@@ -365,14 +330,8 @@ class RenderQueue:
 
     def _died_alone(self, call: Call, suspect: Suspect[Job], cause: Cause, log_tail: str) -> None:
         self.sources.answered(suspect.item)  # there is something that ends renderers
-        took_s = time.monotonic() - call.started
-        limit_s = self._limits_s[1 if suspect.item.item.spans else 0]
-        crashed = any(sign in log_tail for sign in SIGNS_OF_A_CRASH)
-        death = Death.CRASH
-        if cause is Cause.MEMORY:
-            death = Death.MEMORY
-        elif took_s >= ALMOST * limit_s and not crashed:
-            death = Death.HANG
+        limit_s = self._limits_s[bool(suspect.item.item.spans)]
+        death = how_it_died(cause, (time.monotonic() - call.started) / limit_s, log_tail)
         self.suspects.died_alone(suspect, death, log_tail)
 
     def _leave_out_closed(self, call: Call) -> None:

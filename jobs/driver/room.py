@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from jobs.driver.read_queue import ReadQueue
-from jobs.driver.render_queue import RenderQueue, Room
+from jobs.driver.render_calls import Room
+from jobs.driver.render_queue import RenderQueue
 
 AHEAD = 1.5
 FIRST_WINDOW = 16

@@ -8,7 +8,8 @@ from collections.abc import Sequence
 import pytest
 
 from cluster.fleet import Cause, ReplicaUp, UnitKey
-from jobs.driver.read_queue import ReadOrder, ReadQueue
+from jobs.driver.read_parts import ReadOrder
+from jobs.driver.read_queue import ReadQueue
 from jobs.driver.suspects import CONTROL_DEATHS, MEMORY_KILLS_ALONE, MEMORY_KILLS_TOGETHER
 from manifests.pages import PageSpan
 from manifests.work import RenderReport
