@@ -130,7 +130,7 @@ class Judge:
         for fault in (self._reading.suspects.fault, self._rendering.suspects.fault):
             if fault:
                 raise JobError(fault)
-        breakers = [self._breakers.get(name) for name in self._reading.per_replica]
+        breakers = [self._breakers.get(name) for name in self._reading.replicas.per_replica]
         engines = ["" if breaker is None else breaker.fault for breaker in breakers]
         if engines and all(engines):
             raise JobError(engines[0])
@@ -174,7 +174,7 @@ class Judge:
 
     def _set_aside(self, replica: str, breaker: Breaker) -> None:
         """An engine is at fault: others read its pages."""
-        if not self._reading.per_replica.keys() - self.on_hold:
+        if not self._reading.replicas.per_replica.keys() - self.on_hold:
             return  # there are none, or they are about to be found at fault too
         failures = breaker.give_back()
         self._on_event(events.ReplicaAtFault(replica, len(failures), failures[0].reason))

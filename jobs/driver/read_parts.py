@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from cluster.fleet import UnitKey
+from cluster.fleet import ReplicaUp, UnitKey
 from jobs.driver.suspects import Suspect
 
 
@@ -82,3 +83,51 @@ class ReadOrder:
 def part_pages(chunk: Chunk, only: tuple[int, ...] | None) -> int:
     """Pages of a part that keep an engine busy."""
     return chunk.to_read if only is None else len(only)
+
+
+class Replicas:
+    """The replicas that are up, by name, and what they can take."""
+
+    def __init__(self) -> None:
+        self.up: dict[str, Replica] = {}
+        self._stores: dict[str, int] = {}
+
+    def add(self, event: ReplicaUp) -> None:
+        self.up[event.replica] = Replica(event.node, event.window)
+        self._stores[event.node] = event.store_bytes
+
+    @property
+    def in_flight(self) -> int:
+        return sum(replica.pages for replica in self.up.values())
+
+    @property
+    def window(self) -> int:
+        """Pages that keep all replicas busy."""
+        return sum(replica.window for replica in self.up.values())
+
+    @property
+    def widest(self) -> int:
+        return max((replica.window for replica in self.up.values()), default=0)
+
+    @property
+    def nodes(self) -> set[str]:
+        return {replica.node for replica in self.up.values()}
+
+    @property
+    def store_bytes(self) -> int:
+        """Object stores of the nodes that have replicas, 0 where there is none."""
+        return sum(self._stores[node] for node in self.nodes)
+
+    @property
+    def per_replica(self) -> dict[str, int]:
+        """Pages each replica holds."""
+        return {name: replica.pages for name, replica in self.up.items()}
+
+    def hungriest(self, excluded: Collection[str]) -> str:
+        """The replica that is furthest from its window, or '' when all are full."""
+        free = {
+            name: replica.pages / replica.window
+            for name, replica in self.up.items()
+            if name not in excluded and (replica.pages < replica.window or not replica.reads)
+        }
+        return min(free, key=lambda name: free[name], default="")

@@ -14,7 +14,7 @@ from jobs.driver.read_parts import (
     Part,
     Read,
     ReadOrder,
-    Replica,
+    Replicas,
     SuspectPage,
     part_pages,
 )
@@ -38,12 +38,11 @@ class ReadQueue:
         self._chunks: dict[int, Chunk] = {}
         self._ready: deque[Part] = deque()
         self._reads: dict[int, Read] = {}
-        self._replicas: dict[str, Replica] = {}
-        self._stores: dict[str, int] = {}
         self._aside = ""
         self._next = 0
         self.suspects: Suspects[SuspectPage] = Suspects(REPLICAS, proven=proven)
         self.control = Control()
+        self.replicas = Replicas()
         self.finished_by: Counter[str] = Counter()
         self.outstanding: Counter[UnitKey] = Counter()
         self.image_bytes = 0
@@ -51,34 +50,7 @@ class ReadQueue:
     @property
     def pages(self) -> int:
         """Rendered pages that have not been read yet."""
-        return sum(part_pages(self._chunks[p.chunk], p.only) for p in self._ready) + self.in_flight
-
-    @property
-    def in_flight(self) -> int:
-        return sum(replica.pages for replica in self._replicas.values())
-
-    @property
-    def window(self) -> int:
-        """Pages that keep all replicas busy."""
-        return sum(replica.window for replica in self._replicas.values())
-
-    @property
-    def widest(self) -> int:
-        return max((replica.window for replica in self._replicas.values()), default=0)
-
-    @property
-    def nodes(self) -> set[str]:
-        return {replica.node for replica in self._replicas.values()}
-
-    @property
-    def store_bytes(self) -> int:
-        """Object stores of the nodes that have replicas, 0 where there is none."""
-        return sum(self._stores[node] for node in self.nodes)
-
-    @property
-    def per_replica(self) -> dict[str, int]:
-        """Pages each replica holds."""
-        return {name: replica.pages for name, replica in self._replicas.items()}
+        return sum(part_pages(self._chunks[p.chunk], p.only) for p in self._ready) + self.replicas.in_flight
 
     @property
     def is_idle(self) -> bool:
@@ -127,8 +99,7 @@ class ReadQueue:
 
     def replica_up(self, event: ReplicaUp) -> None:
         replica = event.replica
-        self._replicas[replica] = Replica(event.node, event.window)
-        self._stores[event.node] = event.store_bytes
+        self.replicas.add(event)
         self.suspects.started()
         if self.suspects.is_active and not self._aside:
             self._aside = replica
@@ -140,22 +111,22 @@ class ReadQueue:
         in ``hold`` get nothing but a control."""
         orders = list(self._order_aside(hold))
         control = self.control
-        if control.is_due and control.replica != self._aside and control.replica in self._replicas:
+        if control.is_due and control.replica != self._aside and control.replica in self.replicas.up:
             orders.append(self._read_control(alone=False))
-        while self._ready and (name := self._hungriest(hold)):
-            orders.append(self._read(name, self._pick(self._replicas[name].node)))
+        while self._ready and (name := self.replicas.hungriest({self._aside, *hold})):
+            orders.append(self._read(name, self._pick(self.replicas.up[name].node)))
         return orders
 
     def _order_aside(self, hold: Collection[str]) -> Iterator[ReadOrder]:
         """What the replica that is set aside for suspects does next, once it holds nothing."""
         if not self._aside and self.suspects.is_active:
-            idle = [name for name, held in self._replicas.items() if not held.reads and name not in hold]
-            if idle and (len(self._replicas) == 1 or not self._ready):
+            idle = [name for name, held in self.replicas.up.items() if not held.reads and name not in hold]
+            if idle and (len(self.replicas.up) == 1 or not self._ready):
                 self._aside = idle[0]  # else the replacement of the one that died
-        replica = self._replicas.get(self._aside)
+        replica = self.replicas.up.get(self._aside)
         if replica is None or replica.reads:
             return
-        only = len(self._replicas) == 1
+        only = len(self.replicas.up) == 1
         turn = self.suspects.next_turn(work_waits=bool(self._ready), only_worker=only)
         if turn is Turn.CONTROL:
             self.control.ask(self._aside)
@@ -171,17 +142,6 @@ class ReadQueue:
             yield self._read(self._aside, self._pick_other())
             while self._ready and only and replica.pages < replica.window:
                 yield self._read(self._aside, self._pick_other())
-
-    def _hungriest(self, hold: Collection[str]) -> str:
-        """The replica that is furthest from its window, or '' when all are full."""
-        free = {
-            name: replica.pages / replica.window
-            for name, replica in self._replicas.items()
-            if name != self._aside
-            and name not in hold
-            and (replica.pages < replica.window or not replica.reads)
-        }
-        return min(free, key=lambda name: free[name], default="")
 
     def _pick_other(self) -> Part:
         """A waiting part, of another document than those suspected where there is one."""
@@ -205,7 +165,7 @@ class ReadQueue:
 
     def _read(self, name: str, part: Part, suspect: Suspect[SuspectPage] | None = None) -> ReadOrder:
         self._next += 1
-        replica = self._replicas[name]
+        replica = self.replicas.up[name]
         pages = part_pages(self._chunks[part.chunk], part.only)
         self._reads[self._next] = Read(name, part, pages, suspect)
         replica.reads.add(self._next)
@@ -215,14 +175,14 @@ class ReadQueue:
     def _read_control(self, *, alone: bool) -> ReadOrder:
         self._next += 1
         self.control.given(self._next, alone=alone)
-        self._replicas[self.control.replica].reads.add(self._next)
+        self.replicas.up[self.control.replica].reads.add(self._next)
         return ReadOrder(self.control.replica, self._next, self.control.handle, None)
 
     # Answers
 
     def control_done(self) -> None:
         """The control's read has ended."""
-        if replica := self._replicas.get(self.control.replica):
+        if replica := self.replicas.up.get(self.control.replica):
             replica.reads.discard(self.control.read)
         self.control.ended()
 
@@ -240,7 +200,7 @@ class ReadQueue:
         read.answered += answered
         freed = min(pages, read.pages)
         read.pages -= freed
-        if replica := self._replicas.get(read.replica):
+        if replica := self.replicas.up.get(read.replica):
             replica.pages -= freed
 
     def failed(self, number: int, doc_index: int, page: int) -> None:
@@ -274,11 +234,11 @@ class ReadQueue:
 
         ``loading`` others are being started and may well come up.
         """
-        self._replicas.pop(replica, None)
+        self.replicas.up.pop(replica, None)
         if self._aside == replica:
             self._aside = ""
         if cause is Cause.START:
-            self.suspects.start_failed(log_tail, len(self._replicas) + loading)
+            self.suspects.start_failed(log_tail, len(self.replicas.up) + loading)
         if self.control.replica == replica and self.control.ended() and cause in (Cause.CRASH, Cause.MEMORY):
             self.suspects.control_died(log_tail)
         held = [self._reads.pop(number) for number in reads if number in self._reads]
@@ -311,7 +271,7 @@ class ReadQueue:
         return killers
 
     def _let_go(self, read: Read, number: int) -> None:
-        if replica := self._replicas.get(read.replica):
+        if replica := self.replicas.up.get(read.replica):
             replica.reads.discard(number)
             replica.pages -= read.pages
 

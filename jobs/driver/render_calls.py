@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 from cluster.fleet import Cause, UnitKey
@@ -18,6 +19,7 @@ MAX_CALL_BYTES = 32 * 2**20
 MAX_CALL_S = 1.0
 MAX_CALL_DOCUMENTS = 64
 ROOM_FOR_ERROR = 1.5
+MAX_LOST_CONTROLS = 3
 ALONE = "alone"
 """A control that is rendered to tell about deaths."""
 TO_READ = "to read"
@@ -84,6 +86,24 @@ class Call:
         )
 
 
+@dataclass(slots=True)
+class ControlCall:
+    """The rendering of the built-in page for engines: whether it is wanted, and how often it was lost."""
+
+    wanted: bool = False
+    losses: int = 0
+
+    def lost(self) -> None:
+        self.losses += 1
+        self.wanted = self.losses < MAX_LOST_CONTROLS
+
+    def gave_up(self) -> bool:
+        """Whether it was lost too often; says so once."""
+        gave_up = self.losses >= MAX_LOST_CONTROLS
+        self.losses = 0 if gave_up else self.losses
+        return gave_up
+
+
 class CallSizes:
     """How much one call takes, by the mean size of the pages that were rendered of late."""
 
@@ -129,6 +149,24 @@ def split(job: Job, pages: int) -> tuple[Job, Job | None]:
         taken.append(span)
         pages -= len(span)
     return (job.of(taken), job.of(spans)) if spans else (job, None)
+
+
+def take_jobs(
+    waiting: deque[Job], max_pages: int, max_documents: int, may_take: Callable[[], bool]
+) -> tuple[list[Job], Job | None]:
+    """Jobs of one unit for one call, and the rest of the last one. ``may_take`` sees to it that the first in
+    line can be taken. One whose source is asked again goes by itself."""
+    jobs: list[Job] = []
+    pages = 0
+    while pages < max_pages and len(jobs) < max_documents and may_take():
+        if jobs and (waiting[0].unit != jobs[0].unit or waiting[0].asked_again):
+            break
+        taken, rest = split(waiting.popleft(), max_pages - pages)
+        jobs.append(taken)
+        pages += sum(map(len, taken.item.spans)) or 1
+        if rest is not None or taken.asked_again:
+            return jobs, rest
+    return jobs, None
 
 
 def singles(job: Job) -> list[Job]:

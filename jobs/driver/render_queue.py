@@ -17,6 +17,7 @@ from jobs.driver.render_calls import (
     TO_READ,
     Call,
     CallSizes,
+    ControlCall,
     Job,
     Renderer,
     RenderOrder,
@@ -26,7 +27,7 @@ from jobs.driver.render_calls import (
     leftovers,
     reason_of,
     singles,
-    split,
+    take_jobs,
 )
 from jobs.driver.suspects import Role, Suspect, Suspects, Turn, speaks_against
 from manifests.pages import DOCUMENT_PAGE, subtract_pages
@@ -34,7 +35,6 @@ from manifests.work import RenderItem, RenderReport
 
 CALLS_PER_RENDERER = 2
 RENDERERS = Role("renderer", "renderer", "rendered", max_failed_starts=8)
-MAX_LOST_CONTROLS = 3
 
 
 class RenderQueue:
@@ -58,8 +58,7 @@ class RenderQueue:
         self._aside = ""
         self._next = 0
         self._sizes = CallSizes()
-        self._control_wanted = False
-        self._lost_controls = 0
+        self._control = ControlCall()
         self._closed: set[tuple[UnitKey, int]] = set()
         self.suspects: Suspects[Job] = Suspects(RENDERERS, proven=proven)
         self.sources = PausedJobs(source_outage_s)
@@ -132,7 +131,7 @@ class RenderQueue:
 
     def want_control(self) -> None:
         """Have the built-in page rendered that engines are to read."""
-        self._control_wanted = True
+        self._control.wanted = True
 
     # Orders
 
@@ -181,14 +180,12 @@ class RenderQueue:
             yield self._give(call, encode=False)
 
     def _order_control(self, nodes: set[str]) -> Iterator[RenderOrder]:
-        if not self._control_wanted:
-            return
-        for name, renderer in self._renderers.items():
-            if name != self._aside and len(renderer.calls) < CALLS_PER_RENDERER + 1:
-                self._control_wanted = False
-                call = Call(name, [], 0, 0, time.monotonic(), control=TO_READ)
-                yield self._give(call, encode=bool(nodes) and renderer.node not in nodes)
-                return
+        free = (name for name, r in self._renderers.items() if name != self._aside or not r.calls)
+        name = next(free, "")
+        if self._control.wanted and name:
+            self._control.wanted = False
+            call = Call(name, [], 0, 0, time.monotonic(), control=TO_READ)
+            yield self._give(call, encode=bool(nodes) and self._renderers[name].node not in nodes)
 
     def _give(self, call: Call, *, encode: bool) -> RenderOrder:
         self._next += 1
@@ -199,23 +196,14 @@ class RenderQueue:
     def _make_call(self, name: str, call_pages: int, free_bytes: int) -> Call | None:
         limit = self._sizes.max_pages(call_pages)
         share = math.ceil(len(self._jobs) / max(1, CALLS_PER_RENDERER * len(self._renderers)))
-        jobs: list[Job] = []
-        pages = 0
-        while pages < limit and len(jobs) < min(MAX_CALL_DOCUMENTS, share) and self._skip_what_is_down():
-            if jobs and (self._jobs[0].unit != jobs[0].unit or self._jobs[0].asked_again):
-                break
-            taken, rest = split(self._jobs.popleft(), limit - pages)
-            if rest is not None:
-                self.outstanding[rest.unit] += 1
-                self._jobs.appendleft(rest)
-            jobs.append(taken)
-            pages += sum(map(len, taken.item.spans)) or 1
-            if taken.asked_again:
-                break
+        jobs, rest = take_jobs(self._jobs, limit, min(MAX_CALL_DOCUMENTS, share), self._skip_what_is_down)
         if not jobs:
             return None
-        if any(not job.item.spans for job in jobs):
-            pages = limit
+        if rest is not None:
+            self.outstanding[rest.unit] += 1
+            self._jobs.appendleft(rest)
+        unknown = any(not job.item.spans for job in jobs)
+        pages = limit if unknown else sum(len(span) for job in jobs for span in job.item.spans)
         return Call(name, jobs, pages, self._sizes.max_bytes(pages, free_bytes), time.monotonic())
 
     def _skip_what_is_down(self) -> bool:
@@ -239,7 +227,7 @@ class RenderQueue:
         rendered = rendered and not any(document.error for document in report.opened)
         if call.control == ALONE:
             (self.suspects.control_answered if rendered else self.suspects.control_failed)()
-        self._lost_controls = 0
+        self._control.losses = 0
         return rendered
 
     def done(self, number: int, report: RenderReport) -> UnitKey | None:
@@ -344,8 +332,7 @@ class RenderQueue:
     def _take_back(self, call: Call) -> None:
         self._leave_out_closed(call)
         if call.control == TO_READ:
-            self._lost_controls += 1
-            self._control_wanted = self._lost_controls < MAX_LOST_CONTROLS
+            self._control.lost()
         elif call.suspect is not None and call.jobs:
             self.suspects.put_back(call.suspect)
         else:
@@ -353,9 +340,7 @@ class RenderQueue:
 
     def gave_up_control(self) -> bool:
         """Whether rendering the page for engines was given up; says so once."""
-        gave_up = self._lost_controls >= MAX_LOST_CONTROLS
-        self._lost_controls = 0 if gave_up else self._lost_controls
-        return gave_up
+        return self._control.gave_up()
 
     def condemned(self, *, nothing_else: bool) -> list[Unrenderable]:
         """Pages now proven to end their renderer; what else their jobs were to render goes on."""
@@ -374,12 +359,8 @@ class RenderQueue:
 
     def _forget_jobs(self, is_gone: Callable[[tuple[UnitKey, int]], bool]) -> int:
         """Forget documents that wait; returns how many jobs were outstanding."""
-        before = self._waiting_jobs
+        before = len(self._jobs) + self.suspects.total + self.sources.jobs
         self._jobs = deque(job for job in self._jobs if not is_gone(job.key))
         self.suspects.drop(lambda job: is_gone(job.key))
         self.sources.drop(is_gone)
-        return before - self._waiting_jobs
-
-    @property
-    def _waiting_jobs(self) -> int:
-        return len(self._jobs) + self.suspects.total + self.sources.jobs
+        return before - (len(self._jobs) + self.suspects.total + self.sources.jobs)
