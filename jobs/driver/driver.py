@@ -219,7 +219,7 @@ class Driver:
 
     def _give_orders(self) -> None:
         room = room_for(self.rendering, self.reading, self._config.window_bytes)
-        for order in self.rendering.orders(room, self.reading.nodes):
+        for order in self.rendering.orders(room, self.reading.replicas.nodes):
             self._fleet.render(order.renderer, order.number, order.call)
         for read in self.reading.orders(self._judge.on_hold):
             self._fleet.read(read.replica, read.number, read.chunk, read.only)
@@ -263,7 +263,7 @@ class Driver:
         finished = report.pages + len(report.failures)
         if report.waiting and replica:
             self._live.engine_waits.told(replica, report.waiting, time.monotonic())
-        elif finished:
+        elif finished or not ended:  # the end of a read says nothing of what its engine waits for
             self._live.engine_waits.over(replica)
         if report.pages:
             self._live.progress()
@@ -323,7 +323,7 @@ class Driver:
 
     def _replica_lost(self, event: ReplicaLost) -> None:
         self.progress.replica_deaths += event.cause is Cause.CRASH
-        pages = self.reading.per_replica.get(event.replica, 0)
+        pages = self.reading.replicas.per_replica.get(event.replica, 0)
         self._live.engine_waits.over(event.replica)
         self._judge.replica_lost(event.replica)
         self.reading.lost(event.replica, event.cause, event.reads, event.log_tail, event.loading)

@@ -10,7 +10,8 @@ from cluster.fleet import Fleet, RenderDone, UnitKey
 from jobs.driver import events
 from jobs.driver.breaker import Breaker, Failure, Key
 from jobs.driver.open_unit import OpenUnit
-from jobs.driver.read_queue import EngineKiller, ReadQueue
+from jobs.driver.read_parts import EngineKiller
+from jobs.driver.read_queue import ReadQueue
 from jobs.driver.render_calls import TO_READ, Unrenderable
 from jobs.driver.render_queue import RenderQueue
 from jobs.driver.snapshot import Progress
@@ -129,7 +130,7 @@ class Judge:
         for fault in (self._reading.suspects.fault, self._rendering.suspects.fault):
             if fault:
                 raise JobError(fault)
-        breakers = [self._breakers.get(name) for name in self._reading.per_replica]
+        breakers = [self._breakers.get(name) for name in self._reading.replicas.per_replica]
         engines = ["" if breaker is None else breaker.fault for breaker in breakers]
         if engines and all(engines):
             raise JobError(engines[0])
@@ -173,7 +174,7 @@ class Judge:
 
     def _set_aside(self, replica: str, breaker: Breaker) -> None:
         """An engine is at fault: others read its pages."""
-        if not self._reading.per_replica.keys() - self.on_hold:
+        if not self._reading.replicas.per_replica.keys() - self.on_hold:
             return  # there are none, or they are about to be found at fault too
         failures = breaker.give_back()
         self._on_event(events.ReplicaAtFault(replica, len(failures), failures[0].reason))

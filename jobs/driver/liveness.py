@@ -77,7 +77,7 @@ class Liveness:
             self._on_event(events.EngineWaiting(engines.message, engines.waiting, waited_s))
         if self._engines.ended(engines):
             self._on_event(events.EngineBack())
-        busy = {name for name, pages in reading.per_replica.items() if pages}
+        busy = {name for name, pages in reading.replicas.per_replica.items() if pages}
         if engines is not None and busy and busy <= self.engine_waits.replicas(now):
             self.waiting_for = engines.message
         sources = rendering.sources.waiting
@@ -97,7 +97,7 @@ class Liveness:
 def describe(units: Mapping[UnitKey, OpenUnit], rendering: RenderQueue, reading: ReadQueue) -> str:
     """What is in flight, for the report of a stall."""
     keys = ", ".join(f"{unit_id}.g{generation}" for unit_id, generation in units) or "none"
-    replicas = ", ".join(f"{name}: {n} pages" for name, n in reading.per_replica.items()) or "none"
+    replicas = ", ".join(f"{name}: {n} pages" for name, n in reading.replicas.per_replica.items()) or "none"
     held = [
         f"  {replica}: {units[key].plan.documents[i].doc_id} page {page}"
         for replica, key, i, page in islice(reading.held(), MAX_NAMED)

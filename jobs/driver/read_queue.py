@@ -4,11 +4,20 @@ from __future__ import annotations
 
 from collections import Counter, deque
 from collections.abc import Callable, Collection, Iterator, Sequence
-from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any
 
 from cluster.fleet import Cause, ReplicaUp, UnitKey
 from jobs.driver.controls import Control
+from jobs.driver.read_parts import (
+    Chunk,
+    EngineKiller,
+    Part,
+    Read,
+    ReadOrder,
+    Replicas,
+    SuspectPage,
+    part_pages,
+)
 from jobs.driver.suspects import Death, Role, Suspect, Suspects, Turn, in_one_line, speaks_against
 from manifests.work import RenderReport
 
@@ -16,76 +25,6 @@ REPLICAS = Role("replica", "engine", "read", max_failed_starts=3, max_guilty=(50
 """More pages than that which kill their engine are the model's fault, or the machine's."""
 
 Stored = Callable[[UnitKey, Sequence[tuple[int, int]]], list[bool]]
-
-
-@dataclass(frozen=True, slots=True)
-class EngineKiller:
-    """A page that killed its engine when it was read alone, often enough."""
-
-    unit: UnitKey
-    doc_index: int
-    page: int
-    reason: str
-
-
-@dataclass(slots=True)
-class _Chunk:
-    unit: UnitKey
-    handle: Any
-    node: str
-    pages: list[tuple[int, int]]
-    to_read: int
-    image_bytes: int
-    parts: int = 1
-    orphaned: bool = False
-
-
-@dataclass(slots=True)
-class _Part:
-    """A chunk, or those of its pages at ``only``, waiting for a replica."""
-
-    chunk: int
-    only: tuple[int, ...] | None = None
-    memory_kills: int = 0
-
-
-class _Page(NamedTuple):
-    """One page of a chunk."""
-
-    chunk: int
-    place: int
-    """Which of the chunk's pages it is."""
-
-
-@dataclass(slots=True)
-class _Read:
-    replica: str
-    part: _Part
-    pages: int
-    """Pages of it that still keep the engine busy."""
-    suspect: Suspect[_Page] | None = None
-    answered: int = 0
-    """Pages of it that are counted among the answers."""
-    failed: set[tuple[int, int]] = field(default_factory=set)
-    """Pages of it that the engine could not read, which are somebody else's now."""
-
-
-@dataclass(slots=True)
-class _Replica:
-    node: str
-    window: int
-    reads: set[int] = field(default_factory=set)
-    pages: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class ReadOrder:
-    """One read for one replica."""
-
-    replica: str
-    number: int
-    chunk: Any
-    only: tuple[int, ...] | None
 
 
 class ReadQueue:
@@ -96,15 +35,14 @@ class ReadQueue:
 
     def __init__(self, stored: Stored, *, proven: bool = False) -> None:
         self._stored = stored
-        self._chunks: dict[int, _Chunk] = {}
-        self._ready: deque[_Part] = deque()
-        self._reads: dict[int, _Read] = {}
-        self._replicas: dict[str, _Replica] = {}
-        self._stores: dict[str, int] = {}
+        self._chunks: dict[int, Chunk] = {}
+        self._ready: deque[Part] = deque()
+        self._reads: dict[int, Read] = {}
         self._aside = ""
         self._next = 0
-        self.suspects: Suspects[_Page] = Suspects(REPLICAS, proven=proven)
+        self.suspects: Suspects[SuspectPage] = Suspects(REPLICAS, proven=proven)
         self.control = Control()
+        self.replicas = Replicas()
         self.finished_by: Counter[str] = Counter()
         self.outstanding: Counter[UnitKey] = Counter()
         self.image_bytes = 0
@@ -112,34 +50,7 @@ class ReadQueue:
     @property
     def pages(self) -> int:
         """Rendered pages that have not been read yet."""
-        return sum(part_pages(self._chunks[p.chunk], p.only) for p in self._ready) + self.in_flight
-
-    @property
-    def in_flight(self) -> int:
-        return sum(replica.pages for replica in self._replicas.values())
-
-    @property
-    def window(self) -> int:
-        """Pages that keep all replicas busy."""
-        return sum(replica.window for replica in self._replicas.values())
-
-    @property
-    def widest(self) -> int:
-        return max((replica.window for replica in self._replicas.values()), default=0)
-
-    @property
-    def nodes(self) -> set[str]:
-        return {replica.node for replica in self._replicas.values()}
-
-    @property
-    def store_bytes(self) -> int:
-        """Object stores of the nodes that have replicas, 0 where there is none."""
-        return sum(self._stores[node] for node in self.nodes)
-
-    @property
-    def per_replica(self) -> dict[str, int]:
-        """Pages each replica holds."""
-        return {name: replica.pages for name, replica in self._replicas.items()}
+        return sum(part_pages(self._chunks[p.chunk], p.only) for p in self._ready) + self.replicas.in_flight
 
     @property
     def is_idle(self) -> bool:
@@ -169,10 +80,10 @@ class ReadQueue:
         """Take a rendered chunk."""
         self._next += 1
         pages = [(i, page) for i, span in report.covered for page in span]
-        self._chunks[self._next] = _Chunk(unit, handle, node, pages, report.to_read, report.image_bytes)
+        self._chunks[self._next] = Chunk(unit, handle, node, pages, report.to_read, report.image_bytes)
         self.image_bytes += report.image_bytes
         self.outstanding[unit] += 1
-        self._ready.append(_Part(self._next))
+        self._ready.append(Part(self._next))
 
     def drop(self, unit: UnitKey) -> None:
         """Forget a unit's waiting chunks and suspects; reads under way run out and count for nobody."""
@@ -188,8 +99,7 @@ class ReadQueue:
 
     def replica_up(self, event: ReplicaUp) -> None:
         replica = event.replica
-        self._replicas[replica] = _Replica(event.node, event.window)
-        self._stores[event.node] = event.store_bytes
+        self.replicas.add(event)
         self.suspects.started()
         if self.suspects.is_active and not self._aside:
             self._aside = replica
@@ -201,22 +111,22 @@ class ReadQueue:
         in ``hold`` get nothing but a control."""
         orders = list(self._order_aside(hold))
         control = self.control
-        if control.is_due and control.replica != self._aside and control.replica in self._replicas:
+        if control.is_due and control.replica != self._aside and control.replica in self.replicas.up:
             orders.append(self._read_control(alone=False))
-        while self._ready and (name := self._hungriest(hold)):
-            orders.append(self._read(name, self._pick(self._replicas[name].node)))
+        while self._ready and (name := self.replicas.hungriest({self._aside, *hold})):
+            orders.append(self._read(name, self._pick(self.replicas.up[name].node)))
         return orders
 
     def _order_aside(self, hold: Collection[str]) -> Iterator[ReadOrder]:
         """What the replica that is set aside for suspects does next, once it holds nothing."""
         if not self._aside and self.suspects.is_active:
-            idle = [name for name, held in self._replicas.items() if not held.reads and name not in hold]
-            if idle and (len(self._replicas) == 1 or not self._ready):
+            idle = [name for name, held in self.replicas.up.items() if not held.reads and name not in hold]
+            if idle and (len(self.replicas.up) == 1 or not self._ready):
                 self._aside = idle[0]  # else the replacement of the one that died
-        replica = self._replicas.get(self._aside)
+        replica = self.replicas.up.get(self._aside)
         if replica is None or replica.reads:
             return
-        only = len(self._replicas) == 1
+        only = len(self.replicas.up) == 1
         turn = self.suspects.next_turn(work_waits=bool(self._ready), only_worker=only)
         if turn is Turn.CONTROL:
             self.control.ask(self._aside)
@@ -226,25 +136,14 @@ class ReadQueue:
             self._aside = ""
         elif turn is Turn.SUSPECT:
             suspect = self.suspects.take()
-            yield self._read(self._aside, _Part(suspect.item.chunk, (suspect.item.place,)), suspect)
+            yield self._read(self._aside, Part(suspect.item.chunk, (suspect.item.place,)), suspect)
         elif turn is Turn.WORK:
             self.suspects.gave_way()
             yield self._read(self._aside, self._pick_other())
             while self._ready and only and replica.pages < replica.window:
                 yield self._read(self._aside, self._pick_other())
 
-    def _hungriest(self, hold: Collection[str]) -> str:
-        """The replica that is furthest from its window, or '' when all are full."""
-        free = {
-            name: replica.pages / replica.window
-            for name, replica in self._replicas.items()
-            if name != self._aside
-            and name not in hold
-            and (replica.pages < replica.window or not replica.reads)
-        }
-        return min(free, key=lambda name: free[name], default="")
-
-    def _pick_other(self) -> _Part:
+    def _pick_other(self) -> Part:
         """A waiting part, of another document than those suspected where there is one."""
         suspected = {self._document(page.chunk, page.place) for page in self.suspects.items()}
         for place, part in enumerate(self._ready):
@@ -257,18 +156,18 @@ class ReadQueue:
         chunk = self._chunks[number]
         return chunk.unit, chunk.pages[index][0]
 
-    def _pick(self, node: str) -> _Part:
+    def _pick(self, node: str) -> Part:
         for place, part in enumerate(self._ready):
             if self._chunks[part.chunk].node == node:
                 del self._ready[place]
                 return part
         return self._ready.popleft()
 
-    def _read(self, name: str, part: _Part, suspect: Suspect[_Page] | None = None) -> ReadOrder:
+    def _read(self, name: str, part: Part, suspect: Suspect[SuspectPage] | None = None) -> ReadOrder:
         self._next += 1
-        replica = self._replicas[name]
+        replica = self.replicas.up[name]
         pages = part_pages(self._chunks[part.chunk], part.only)
-        self._reads[self._next] = _Read(name, part, pages, suspect)
+        self._reads[self._next] = Read(name, part, pages, suspect)
         replica.reads.add(self._next)
         replica.pages += pages
         return ReadOrder(name, self._next, self._chunks[part.chunk].handle, part.only)
@@ -276,14 +175,14 @@ class ReadQueue:
     def _read_control(self, *, alone: bool) -> ReadOrder:
         self._next += 1
         self.control.given(self._next, alone=alone)
-        self._replicas[self.control.replica].reads.add(self._next)
+        self.replicas.up[self.control.replica].reads.add(self._next)
         return ReadOrder(self.control.replica, self._next, self.control.handle, None)
 
     # Answers
 
     def control_done(self) -> None:
         """The control's read has ended."""
-        if replica := self._replicas.get(self.control.replica):
+        if replica := self.replicas.up.get(self.control.replica):
             replica.reads.discard(self.control.read)
         self.control.ended()
 
@@ -301,7 +200,7 @@ class ReadQueue:
         read.answered += answered
         freed = min(pages, read.pages)
         read.pages -= freed
-        if replica := self._replicas.get(read.replica):
+        if replica := self.replicas.up.get(read.replica):
             replica.pages -= freed
 
     def failed(self, number: int, doc_index: int, page: int) -> None:
@@ -335,15 +234,15 @@ class ReadQueue:
 
         ``loading`` others are being started and may well come up.
         """
-        self._replicas.pop(replica, None)
+        self.replicas.up.pop(replica, None)
         if self._aside == replica:
             self._aside = ""
         if cause is Cause.START:
-            self.suspects.start_failed(log_tail, len(self._replicas) + loading)
+            self.suspects.start_failed(log_tail, len(self.replicas.up) + loading)
         if self.control.replica == replica and self.control.ended() and cause in (Cause.CRASH, Cause.MEMORY):
             self.suspects.control_died(log_tail)
         held = [self._reads.pop(number) for number in reads if number in self._reads]
-        accused: list[_Page] = []
+        accused: list[SuspectPage] = []
         for read in held:
             if read.suspect is not None and cause in (Cause.CRASH, Cause.MEMORY):
                 self._died_alone(read, read.suspect, cause, log_tail)
@@ -371,12 +270,12 @@ class ReadQueue:
             self._finish_part(suspect.item.chunk)
         return killers
 
-    def _let_go(self, read: _Read, number: int) -> None:
-        if replica := self._replicas.get(read.replica):
+    def _let_go(self, read: Read, number: int) -> None:
+        if replica := self.replicas.up.get(read.replica):
             replica.reads.discard(number)
             replica.pages -= read.pages
 
-    def _unstored(self, read: _Read) -> list[int]:
+    def _unstored(self, read: Read) -> list[int]:
         """Indexes of a read's pages that are still to be read."""
         part, chunk = read.part, self._chunks[read.part.chunk]
         indexes = list(part.only) if part.only is not None else list(range(len(chunk.pages)))
@@ -384,7 +283,7 @@ class ReadQueue:
         stored = self._stored(chunk.unit, [chunk.pages[i] for i in indexes])
         return [i for i, there in zip(indexes, stored, strict=True) if not there]
 
-    def _wait_again(self, read: _Read, cause: Cause) -> None:
+    def _wait_again(self, read: Read, cause: Cause) -> None:
         left = [] if self._chunks[read.part.chunk].orphaned else self._unstored(read)
         if not left:
             self._finish_part(read.part.chunk)
@@ -392,9 +291,9 @@ class ReadQueue:
             self.suspects.put_back(read.suspect)
         else:
             kills = read.part.memory_kills + (cause is Cause.MEMORY)
-            self._ready.appendleft(_Part(read.part.chunk, tuple(left), kills))
+            self._ready.appendleft(Part(read.part.chunk, tuple(left), kills))
 
-    def _accuse(self, read: _Read) -> list[_Page]:
+    def _accuse(self, read: Read) -> list[SuspectPage]:
         part = read.part
         chunk = self._chunks[part.chunk]
         if chunk.orphaned:
@@ -408,9 +307,9 @@ class ReadQueue:
         self.outstanding[chunk.unit] += len(left) - 1
         if not chunk.parts:
             self._discard(part.chunk)
-        return [_Page(part.chunk, index) for index in left]
+        return [SuspectPage(part.chunk, index) for index in left]
 
-    def _died_alone(self, read: _Read, suspect: Suspect[_Page], cause: Cause, log_tail: str) -> None:
+    def _died_alone(self, read: Read, suspect: Suspect[SuspectPage], cause: Cause, log_tail: str) -> None:
         if self._chunks[read.part.chunk].orphaned or not self._unstored(read):
             self._finish_part(read.part.chunk)
             return
@@ -427,8 +326,3 @@ class ReadQueue:
 
     def _discard(self, number: int) -> None:
         self.image_bytes -= self._chunks.pop(number).image_bytes
-
-
-def part_pages(chunk: _Chunk, only: tuple[int, ...] | None) -> int:
-    """Pages of a part that keep an engine busy."""
-    return chunk.to_read if only is None else len(only)

@@ -3,25 +3,31 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 
-from cluster.fleet import UnitKey
+from cluster.fleet import Cause, UnitKey
 from jobs.driver.controls import render_control
 from jobs.driver.outages import place_of
 from jobs.driver.suspects import Death, Suspect
 from manifests.pages import DOCUMENT_PAGE, PageSpan, plan_pages, subtract_pages
-from manifests.work import OpenedDocument, RenderCall, RenderItem
+from manifests.work import OpenedDocument, RenderCall, RenderItem, RenderReport
 
 MAX_CALL_PAGES = 64
 MAX_CALL_BYTES = 32 * 2**20
 MAX_CALL_S = 1.0
 MAX_CALL_DOCUMENTS = 64
 ROOM_FOR_ERROR = 1.5
+MAX_LOST_CONTROLS = 3
 ALONE = "alone"
 """A control that is rendered to tell about deaths."""
 TO_READ = "to read"
 """A control that is rendered for an engine."""
+
+ALMOST = 0.95
+SIGNS_OF_A_CRASH = ("Fatal Python error", "SIGSEGV", "SIGABRT", "SIGBUS", "SIGILL", "SIGFPE", "SIGKILL")
+"""A renderer over its time ends by SIGALRM, which says none of these."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +86,24 @@ class Call:
         )
 
 
+@dataclass(slots=True)
+class ControlCall:
+    """The rendering of the built-in page for engines: whether it is wanted, and how often it was lost."""
+
+    wanted: bool = False
+    losses: int = 0
+
+    def lost(self) -> None:
+        self.losses += 1
+        self.wanted = self.losses < MAX_LOST_CONTROLS
+
+    def gave_up(self) -> bool:
+        """Whether it was lost too often; says so once."""
+        gave_up = self.losses >= MAX_LOST_CONTROLS
+        self.losses = 0 if gave_up else self.losses
+        return gave_up
+
+
 class CallSizes:
     """How much one call takes, by the mean size of the pages that were rendered of late."""
 
@@ -127,6 +151,24 @@ def split(job: Job, pages: int) -> tuple[Job, Job | None]:
     return (job.of(taken), job.of(spans)) if spans else (job, None)
 
 
+def take_jobs(
+    waiting: deque[Job], max_pages: int, max_documents: int, may_take: Callable[[], bool]
+) -> tuple[list[Job], Job | None]:
+    """Jobs of one unit for one call, and the rest of the last one. ``may_take`` sees to it that the first in
+    line can be taken. One whose source is asked again goes by itself."""
+    jobs: list[Job] = []
+    pages = 0
+    while pages < max_pages and len(jobs) < max_documents and may_take():
+        if jobs and (waiting[0].unit != jobs[0].unit or waiting[0].asked_again):
+            break
+        taken, rest = split(waiting.popleft(), max_pages - pages)
+        jobs.append(taken)
+        pages += sum(map(len, taken.item.spans)) or 1
+        if rest is not None or taken.asked_again:
+            return jobs, rest
+    return jobs, None
+
+
 def singles(job: Job) -> list[Job]:
     """One job per page; a document of unknown length is first only opened."""
     if not job.item.spans:
@@ -160,3 +202,52 @@ def reason_of(suspect: Suspect[Job], limits_s: tuple[float, float]) -> str:
             f"{suspect.memory_kills} times when it was tried alone"
         )
     return f"{what} crashed the renderer twice"
+
+
+@dataclass(slots=True)
+class Renderer:
+    node: str
+    calls: list[int] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class RenderOrder:
+    """One call for one renderer."""
+
+    renderer: str
+    number: int
+    call: RenderCall
+
+
+@dataclass(frozen=True, slots=True)
+class Room:
+    """How much more may be in flight: pages and bytes, and pages per call.
+
+    ``idle``: nothing is in flight at all; then one call is due even where a single page exceeds the room.
+    """
+
+    pages: int
+    bytes: int
+    call_pages: int
+    idle: bool = True
+
+
+def leftovers(jobs: Sequence[Job], report: RenderReport) -> Iterator[tuple[Job, Job | None, str]]:
+    """Each job of a call, what its answer left of it, and why its source did not answer, if so."""
+    opened = {document.doc_index: document for document in report.opened}
+    unavailable = {source.doc_index: source.message for source in report.unavailable}
+    covered: dict[int, list[int]] = {}
+    for doc_index, span in report.covered:
+        covered.setdefault(doc_index, []).extend(span)
+    for job in jobs:
+        i = job.item.doc_index
+        rest = rest_of(job, opened.get(i), covered.get(i, ()))
+        yield job, rest and replace(rest, asked_again=False), unavailable.get(i, "")
+
+
+def how_it_died(cause: Cause, share_of_limit: float, log_tail: str) -> Death:
+    """How a renderer ended that was working on one page, for so long a share of its time limit."""
+    if cause is Cause.MEMORY:
+        return Death.MEMORY
+    crashed = any(sign in log_tail for sign in SIGNS_OF_A_CRASH)
+    return Death.HANG if share_of_limit >= ALMOST and not crashed else Death.CRASH

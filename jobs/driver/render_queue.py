@@ -7,7 +7,7 @@ import math
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
 from cluster.fleet import Cause, UnitKey
 from jobs.driver.paused import PausedJobs
@@ -17,51 +17,24 @@ from jobs.driver.render_calls import (
     TO_READ,
     Call,
     CallSizes,
+    ControlCall,
     Job,
+    Renderer,
+    RenderOrder,
+    Room,
     Unrenderable,
+    how_it_died,
+    leftovers,
     reason_of,
-    rest_of,
     singles,
-    split,
+    take_jobs,
 )
-from jobs.driver.suspects import Death, Role, Suspect, Suspects, Turn, speaks_against
+from jobs.driver.suspects import Role, Suspect, Suspects, Turn, speaks_against
 from manifests.pages import DOCUMENT_PAGE, subtract_pages
-from manifests.work import RenderCall, RenderItem, RenderReport
+from manifests.work import RenderItem, RenderReport
 
 CALLS_PER_RENDERER = 2
-ALMOST = 0.95
-SIGNS_OF_A_CRASH = ("Fatal Python error", "SIGSEGV", "SIGABRT", "SIGBUS", "SIGILL", "SIGFPE", "SIGKILL")
-"""A renderer over its time ends by SIGALRM, which says none of these."""
 RENDERERS = Role("renderer", "renderer", "rendered", max_failed_starts=8)
-MAX_LOST_CONTROLS = 3
-
-
-@dataclass(slots=True)
-class _Renderer:
-    node: str
-    calls: list[int] = field(default_factory=list)
-
-
-@dataclass(frozen=True, slots=True)
-class RenderOrder:
-    """One call for one renderer."""
-
-    renderer: str
-    number: int
-    call: RenderCall
-
-
-@dataclass(frozen=True, slots=True)
-class Room:
-    """How much more may be in flight: pages and bytes, and pages per call.
-
-    ``idle``: nothing is in flight at all; then one call is due even where a single page exceeds the room.
-    """
-
-    pages: int
-    bytes: int
-    call_pages: int
-    idle: bool = True
 
 
 class RenderQueue:
@@ -80,13 +53,12 @@ class RenderQueue:
     ) -> None:
         self._limits_s = (open_timeout_s, page_timeout_s)
         self._jobs: deque[Job] = deque()
-        self._renderers: dict[str, _Renderer] = {}
+        self._renderers: dict[str, Renderer] = {}
         self._calls: dict[int, Call] = {}
         self._aside = ""
         self._next = 0
         self._sizes = CallSizes()
-        self._control_wanted = False
-        self._lost_controls = 0
+        self._control = ControlCall()
         self._closed: set[tuple[UnitKey, int]] = set()
         self.suspects: Suspects[Job] = Suspects(RENDERERS, proven=proven)
         self.sources = PausedJobs(source_outage_s)
@@ -152,14 +124,14 @@ class RenderQueue:
         del self.outstanding[unit]
 
     def renderer_up(self, renderer: str, node: str) -> None:
-        self._renderers[renderer] = _Renderer(node)
+        self._renderers[renderer] = Renderer(node)
         self.suspects.started()
         if self.suspects.is_active and not self._aside:
             self._aside = renderer
 
     def want_control(self) -> None:
         """Have the built-in page rendered that engines are to read."""
-        self._control_wanted = True
+        self._control.wanted = True
 
     # Orders
 
@@ -184,7 +156,7 @@ class RenderQueue:
 
     def _order_aside(self, room: Room) -> Iterator[RenderOrder]:
         """What the renderer that is set aside for suspects does next, once it holds nothing."""
-        if not self.suspects.is_active and not self._renderers.get(self._aside, _Renderer("")).calls:
+        if not self.suspects.is_active and not self._renderers.get(self._aside, Renderer("")).calls:
             self._aside = ""
         if not self._aside and self.suspects.is_active:
             idle = [name for name, renderer in self._renderers.items() if not renderer.calls]
@@ -208,14 +180,12 @@ class RenderQueue:
             yield self._give(call, encode=False)
 
     def _order_control(self, nodes: set[str]) -> Iterator[RenderOrder]:
-        if not self._control_wanted:
-            return
-        for name, renderer in self._renderers.items():
-            if name != self._aside and len(renderer.calls) < CALLS_PER_RENDERER + 1:
-                self._control_wanted = False
-                call = Call(name, [], 0, 0, time.monotonic(), control=TO_READ)
-                yield self._give(call, encode=bool(nodes) and renderer.node not in nodes)
-                return
+        free = (name for name, r in self._renderers.items() if name != self._aside or not r.calls)
+        name = next(free, "")
+        if self._control.wanted and name:
+            self._control.wanted = False
+            call = Call(name, [], 0, 0, time.monotonic(), control=TO_READ)
+            yield self._give(call, encode=bool(nodes) and self._renderers[name].node not in nodes)
 
     def _give(self, call: Call, *, encode: bool) -> RenderOrder:
         self._next += 1
@@ -226,23 +196,14 @@ class RenderQueue:
     def _make_call(self, name: str, call_pages: int, free_bytes: int) -> Call | None:
         limit = self._sizes.max_pages(call_pages)
         share = math.ceil(len(self._jobs) / max(1, CALLS_PER_RENDERER * len(self._renderers)))
-        jobs: list[Job] = []
-        pages = 0
-        while pages < limit and len(jobs) < min(MAX_CALL_DOCUMENTS, share) and self._skip_what_is_down():
-            if jobs and (self._jobs[0].unit != jobs[0].unit or self._jobs[0].asked_again):
-                break
-            taken, rest = split(self._jobs.popleft(), limit - pages)
-            if rest is not None:
-                self.outstanding[rest.unit] += 1
-                self._jobs.appendleft(rest)
-            jobs.append(taken)
-            pages += sum(map(len, taken.item.spans)) or 1
-            if taken.asked_again:
-                break
+        jobs, rest = take_jobs(self._jobs, limit, min(MAX_CALL_DOCUMENTS, share), self._skip_what_is_down)
         if not jobs:
             return None
-        if any(not job.item.spans for job in jobs):
-            pages = limit
+        if rest is not None:
+            self.outstanding[rest.unit] += 1
+            self._jobs.appendleft(rest)
+        unknown = any(not job.item.spans for job in jobs)
+        pages = limit if unknown else sum(len(span) for job in jobs for span in job.item.spans)
         return Call(name, jobs, pages, self._sizes.max_bytes(pages, free_bytes), time.monotonic())
 
     def _skip_what_is_down(self) -> bool:
@@ -266,7 +227,7 @@ class RenderQueue:
         rendered = rendered and not any(document.error for document in report.opened)
         if call.control == ALONE:
             (self.suspects.control_answered if rendered else self.suspects.control_failed)()
-        self._lost_controls = 0
+        self._control.losses = 0
         return rendered
 
     def done(self, number: int, report: RenderReport) -> UnitKey | None:
@@ -295,26 +256,18 @@ class RenderQueue:
 
     def _put_back(self, call: Call, report: RenderReport) -> None:
         """Queue again what the answer left of a call, later where the source did not answer."""
-        unit = call.jobs[0].unit
-        opened = {document.doc_index: document for document in report.opened}
-        unavailable = {source.doc_index: source.message for source in report.unavailable}
-        covered: dict[int, list[int]] = {}
-        for doc_index, span in report.covered:
-            covered.setdefault(doc_index, []).extend(span)
         left: list[Job] = []
-        self.outstanding[unit] -= len(call.jobs)
-        for job in call.jobs:
-            i = job.item.doc_index
-            if i in opened:
+        opened = {document.doc_index for document in report.opened}
+        for job, rest, message in leftovers(call.jobs, report):
+            self.outstanding[job.unit] -= 1
+            if job.item.doc_index in opened:
                 self.sources.answered(job)
-            rest = rest_of(job, opened.get(i), covered.get(i, ()))
             if rest is None or job.key in self._closed:
                 continue
-            self.outstanding[unit] += 1
-            rest = replace(rest, asked_again=False)
-            if i in unavailable:
-                self.sources.unavailable(rest, unavailable[i], time.monotonic())
-            elif call.suspect is not None and not covered.get(i):
+            self.outstanding[job.unit] += 1
+            if message:
+                self.sources.unavailable(rest, message, time.monotonic())
+            elif call.suspect is not None and not report.covered:
                 self.suspects.suspect_further(rest)  # only opened: it goes on alone
             else:
                 left.append(rest)
@@ -365,14 +318,8 @@ class RenderQueue:
 
     def _died_alone(self, call: Call, suspect: Suspect[Job], cause: Cause, log_tail: str) -> None:
         self.sources.answered(suspect.item)  # there is something that ends renderers
-        took_s = time.monotonic() - call.started
-        limit_s = self._limits_s[1 if suspect.item.item.spans else 0]
-        crashed = any(sign in log_tail for sign in SIGNS_OF_A_CRASH)
-        death = Death.CRASH
-        if cause is Cause.MEMORY:
-            death = Death.MEMORY
-        elif took_s >= ALMOST * limit_s and not crashed:
-            death = Death.HANG
+        limit_s = self._limits_s[bool(suspect.item.item.spans)]
+        death = how_it_died(cause, (time.monotonic() - call.started) / limit_s, log_tail)
         self.suspects.died_alone(suspect, death, log_tail)
 
     def _leave_out_closed(self, call: Call) -> None:
@@ -385,8 +332,7 @@ class RenderQueue:
     def _take_back(self, call: Call) -> None:
         self._leave_out_closed(call)
         if call.control == TO_READ:
-            self._lost_controls += 1
-            self._control_wanted = self._lost_controls < MAX_LOST_CONTROLS
+            self._control.lost()
         elif call.suspect is not None and call.jobs:
             self.suspects.put_back(call.suspect)
         else:
@@ -394,9 +340,7 @@ class RenderQueue:
 
     def gave_up_control(self) -> bool:
         """Whether rendering the page for engines was given up; says so once."""
-        gave_up = self._lost_controls >= MAX_LOST_CONTROLS
-        self._lost_controls = 0 if gave_up else self._lost_controls
-        return gave_up
+        return self._control.gave_up()
 
     def condemned(self, *, nothing_else: bool) -> list[Unrenderable]:
         """Pages now proven to end their renderer; what else their jobs were to render goes on."""
@@ -415,12 +359,8 @@ class RenderQueue:
 
     def _forget_jobs(self, is_gone: Callable[[tuple[UnitKey, int]], bool]) -> int:
         """Forget documents that wait; returns how many jobs were outstanding."""
-        before = self._waiting_jobs
+        before = len(self._jobs) + self.suspects.total + self.sources.jobs
         self._jobs = deque(job for job in self._jobs if not is_gone(job.key))
         self.suspects.drop(lambda job: is_gone(job.key))
         self.sources.drop(is_gone)
-        return before - self._waiting_jobs
-
-    @property
-    def _waiting_jobs(self) -> int:
-        return len(self._jobs) + self.suspects.total + self.sources.jobs
+        return before - (len(self._jobs) + self.suspects.total + self.sources.jobs)

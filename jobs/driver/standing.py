@@ -15,7 +15,7 @@ def take_snapshot(
 ) -> Snapshot:
     """Where a run stands; ``counts`` are its open units and the failures that are held."""
     units_open, held_failures = counts
-    in_flight = reading.in_flight
+    in_flight = reading.replicas.in_flight
     return Snapshot(
         elapsed_s=time.monotonic() - live.started,
         statuses=dict(progress.statuses),
@@ -35,7 +35,7 @@ def take_snapshot(
         renderers=rendering.width,
         replicas={
             name: ReplicaState(pages, reading.finished_by[name])
-            for name, pages in reading.per_replica.items()
+            for name, pages in reading.replicas.per_replica.items()
         },
         replica_deaths=progress.replica_deaths,
         renderer_deaths=progress.renderer_deaths,

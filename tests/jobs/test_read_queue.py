@@ -8,7 +8,8 @@ from collections.abc import Sequence
 import pytest
 
 from cluster.fleet import Cause, ReplicaUp, UnitKey
-from jobs.driver.read_queue import ReadOrder, ReadQueue
+from jobs.driver.read_parts import ReadOrder
+from jobs.driver.read_queue import ReadQueue
 from jobs.driver.suspects import CONTROL_DEATHS, MEMORY_KILLS_ALONE, MEMORY_KILLS_TOGETHER
 from manifests.pages import PageSpan
 from manifests.work import RenderReport
@@ -65,8 +66,8 @@ def test_replicas_are_filled_to_their_windows_and_not_beyond():
         bench.add(i, 1, 2)
     assert Counter(order.replica for order in bench.queue.orders()) == {"r0": 2, "r1": 2}
     assert bench.queue.orders() == []
-    assert (bench.queue.in_flight, bench.queue.pages, bench.queue.window) == (8, 12, 8)
-    assert bench.queue.per_replica == {"r0": 4, "r1": 4}
+    assert (bench.queue.replicas.in_flight, bench.queue.pages, bench.queue.replicas.window) == (8, 12, 8)
+    assert bench.queue.replicas.per_replica == {"r0": 4, "r1": 4}
 
 
 def test_a_chunk_larger_than_the_window_is_read_all_the_same():
@@ -104,7 +105,7 @@ def test_pages_of_a_read_that_are_done_make_room_while_the_slow_one_goes_on():
     assert bench.queue.orders() == []
     bench.rows.update({(0, 1), (0, 2), (0, 3)})
     bench.queue.progress(slow.number, 3, 3)
-    assert (bench.queue.finished_by["r0"], bench.queue.in_flight) == (3, 1)
+    assert (bench.queue.finished_by["r0"], bench.queue.replicas.in_flight) == (3, 1)
     finish(bench, bench.order(), (1, 1), (1, 2), (1, 3))
     assert bench.queue.image_bytes == 40, "its images stay until all of it is read"
     finish(bench, slow, (0, 4))
