@@ -326,7 +326,7 @@ def _reason(answer: _Answer) -> str:
         return f"{answer.problem} after {answer.attempts} attempts"
     script = answer.completion.uncovered_script
     if script is None:
-        return ""
+        return answer.completion.unread
     engine = answer.completion.engine or "the engine"
     return f"script not covered: {script or 'the page'} cannot be read by {engine}"
 
