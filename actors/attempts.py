@@ -51,7 +51,7 @@ class Answer:
             return self._about_problem()
         script = self.completion.uncovered_script
         if script is None:
-            return ""
+            return self.completion.unread
         engine = self.completion.engine or "the engine"
         return f"script not covered: {script or 'the page'} cannot be read by {engine}"
 

@@ -14,19 +14,10 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
-from aws.client import (
-    Broken,
-    body_reads,
-    connect,
-    error_code,
-    etag,
-    explained,
-    is_missing,
-    objects,
-    retries,
-    split_uri,
-)
+from aws.attempts import Broken, body_reads, error_code, is_missing, read, retries
+from aws.client import connect, etag, objects, split_uri
 from aws.config import S3Config
+from aws.explain import explained
 from manifests.errors import ConfigError, StoreError
 from results.store import Created, Entry, object_path
 
@@ -146,7 +137,7 @@ class S3Store:
 
         with self._explained(path):
             try:
-                return retries(self._config)(whole)
+                return read(self._config, whole)
             except ClientError as error:
                 if is_missing(error):
                     return None
@@ -214,7 +205,7 @@ class S3Store:
     def _finish_once(
         self, request: Callable[..., Any], address: dict[str, str], nonce: str, condition: dict[str, str]
     ) -> str | None:
-        """Send the request that makes an object; None when its condition fails for another's object."""
+        """Make an object; None where its condition fails and what is there is not ours."""
         try:
             answer = request(**condition)
         except ClientError as error:

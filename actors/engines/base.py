@@ -12,6 +12,8 @@ from results.rows import Region
 
 SCRIPT_FLAG = "script_not_covered"
 """On a page whose script the engine cannot read; ``script_not_covered:Greek`` beside it names it."""
+NO_TEXT_FLAG = "no_text"
+"""On a page that was searched for print and shows none: a picture, or nothing."""
 Image = np.ndarray[Any, np.dtype[np.uint8]]
 """RGB, shape (height, width, 3)."""
 
@@ -47,7 +49,8 @@ class Completion:
     ``rotation`` is how far the engine turned the image clockwise before it read it (0, 90, 180, 270);
     boxes of regions refer to the turned image. Confidences are 0 to 1, None where an engine has none.
     ``uncovered_script`` names a script on the page that the engine cannot read (``""``: one that it
-    cannot name); None when there is none. ``engine`` and ``model`` say who answered, where an engine
+    cannot name); None when there is none. ``unread`` says that the page shows text which was not read, ``""``
+    when it does not. ``engine`` and ``model`` say who answered, where an engine
     asks others.
     """
 
@@ -61,6 +64,7 @@ class Completion:
     mean_confidence: float | None = None
     worst_confidence: float | None = None
     uncovered_script: str | None = None
+    unread: str = ""
     engine: str = ""
     model: str = ""
     detail: str = ""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from actors.engines import finish
-from actors.engines.base import Completion
+from actors.engines.base import NO_TEXT_FLAG, Completion
 from actors.postprocess.grounded import parse_grounded
 from actors.postprocess.markdown import parse_markdown
 from actors.postprocess.parsed import Parsed
@@ -35,8 +35,12 @@ def parse(dialect: str, answer: str) -> Parsed:
 
 
 def problem_of(completion: Completion, parsed: Parsed) -> Problem | None:
-    """What is wrong with an answer: by how it ended, by there being nothing in it, by its dialect."""
+    """What is wrong with an answer: by how it ended, by there being nothing in it, by its dialect.
+
+    An engine that looked for print and tells what it found need not find any.
+    """
     problem = ENDINGS.get(completion.finish_reason, Problem.UNKNOWN_ENDING)
-    if problem is None and not (parsed.text.strip() or parsed.regions or completion.regions):
+    explained = completion.unread or NO_TEXT_FLAG in completion.flags
+    if problem is None and not (parsed.text.strip() or parsed.regions or completion.regions or explained):
         problem = Problem.EMPTY
     return problem or parsed.problem

@@ -33,6 +33,8 @@ class AutoEngine(Engine):
     async def read(self, request: Request) -> Completion:
         first = _signed(await self._rapidocr.read(request), self._rapidocr.info)
         script, tesseract = first.uncovered_script, self._tesseract
+        if script is None and first.unread:
+            script = ""
         if script is None or tesseract is None:
             return first
         if not tesseract.may_read(script):

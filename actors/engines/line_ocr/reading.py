@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from actors.engines.base import Completion
+from actors.engines.base import NO_TEXT_FLAG, Completion, Image
+from actors.engines.line_ocr.unread import UNREAD_FLAG, unread_print
 from actors.engines.line_ocr.upright import Upright
 from actors.layout.compose import BOX_SCALE, compose, scaled_box
 from actors.layout.lines import Rules, TextLine
@@ -21,14 +22,26 @@ def completion_of(page: Upright, lines: Sequence[TextLine], rules: Rules) -> Com
     if page.skew:
         regions = tuple(replace(region, box=_rescaled(page, region.box, width, height)) for region in regions)
     characters = sum(len(line.text) for line in lines)
+    if not characters:
+        return nothing_read(page.image)
+    unread = unread_print(page.image, [line.box for line in lines])
     return Completion(
         composed.text,
         regions=regions,
         rotation=page.rotation,
         mean_confidence=sum(line.score * len(line.text) for line in lines) / characters if lines else None,
         worst_confidence=min(line.score for line in lines) if lines else None,
-        flags=(DESKEWED_FLAG,) if page.skew else (),
+        flags=((DESKEWED_FLAG,) if page.skew else ()) + ((UNREAD_FLAG,) if unread else ()),
+        unread=unread,
     )
+
+
+def nothing_read(image: Image) -> Completion:
+    """The answer about a page on which no text was found: right where it shows no print."""
+    unread = unread_print(image, ())
+    if unread:
+        return Completion("", flags=(UNREAD_FLAG,), unread=unread)
+    return Completion("", flags=(NO_TEXT_FLAG,))
 
 
 def _rescaled(

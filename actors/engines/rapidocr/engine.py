@@ -10,6 +10,7 @@ import asyncio
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from itertools import islice
 from statistics import median
 from typing import Any
 
@@ -18,7 +19,7 @@ import numpy as np
 import rapidocr
 
 from actors.engines.base import Completion, Engine, EngineInfo, Image, Request
-from actors.engines.line_ocr.reading import completion_of
+from actors.engines.line_ocr.reading import completion_of, nothing_read
 from actors.engines.line_ocr.rules import find_rules
 from actors.engines.line_ocr.sizes import with_sizes
 from actors.engines.line_ocr.upright import (
@@ -30,8 +31,10 @@ from actors.engines.line_ocr.upright import (
     skew_of,
     straighten,
 )
+from actors.engines.rapidocr.long_lines import joined_reading, parts_of
 from actors.engines.rapidocr.merged import cut_at_gutters
 from actors.engines.rapidocr.overlooked import is_stroke, mostly_unread, overlooked
+from actors.engines.rapidocr.tiles import joined, tiles_of
 from actors.layout.lines import TextLine
 from actors.render.raster import turn
 from actors.scripts.judge import judge_scripts
@@ -47,12 +50,15 @@ PARAMS = {
     "EngineConfig.onnxruntime.intra_op_num_threads": 1,
     "EngineConfig.onnxruntime.inter_op_num_threads": 1,
 }
-DETECTION_SIDES = (1_280, 2_560)
+DETECTION_SIDE = 1_280
 """Lines are found on a page of at most so many pixels a side, and read from the page's own. That halves
 the time of detection; on pages of 9-point type at 150 dpi it finds the same lines."""
 SMALL_LINE = 14.0
-"""Lines no higher than this on the smaller page are looked for again on the larger one, and so are pages
-with few lines and most of their ink outside: of dense text askew, the detector may see nothing there."""
+"""Lines no higher than this are looked for again on a page twice as large, in tiles, and so are pages with
+few lines and most of their ink outside: of dense text askew, the detector may see nothing on a small page."""
+FLATTEST, LEAST_SIDE = 4, 736
+"""A tile that is longer gets white beside it: RapidOCR would enlarge it until its shorter side has so many
+pixels."""
 FEW_LINES = 10
 PROBES = 6
 SURE = 0.9
@@ -117,12 +123,12 @@ class RapidOcrEngine(Engine):
             and score >= MIN_SCORE
             and (place < detected or score >= CERTAIN or not is_stroke(quads[place]))
         ]
-        if not printed:
-            return Completion("")
+        if not printed:  # what is left of lines that were found shines through from the other side
+            return Completion("") if quads else nothing_read(page.image)
         shapes = [crops[place].shape[1] / crops[place].shape[0] for place in printed]  # as they were read
         verdict = judge_scripts([known[place] for place in printed], shapes)
         if verdict.covered and not any(map(str.isalnum, "".join(line.text for line in lines))):
-            return Completion("")  # punch holes and dirt: a page of nothing but bullets has no text
+            return nothing_read(page.image)  # punch holes and dirt: nothing but bullets is no text
         completion = completion_of(page, with_sizes(lines, BOX_MARGIN), find_rules(page.image))
         return completion if verdict.covered else replace(completion, uncovered_script=verdict.script)
 
@@ -174,29 +180,52 @@ class RapidOcrEngine(Engine):
     def _detected(self, image: Image) -> list[Quad]:
         """Corners of the lines, in pixels of the image; found on a smaller one where that is enough."""
         quads: list[Quad] = []
-        for side in DETECTION_SIDES:
+        side, scale = DETECTION_SIDE, 0.0
+        while scale < 1:
             scale = min(1.0, side / max(image.shape[:2]))
             found = self._detected_at(image, scale)
             if len(found) >= len(quads):
                 quads = found
             small = quads and scale * median(min(sides(quad)) for quad in quads) < SMALL_LINE
-            few = len(quads) < FEW_LINES and mostly_unread(image, quads)
-            if scale == 1 or not (small or few):
+            if not (small or (len(quads) < FEW_LINES and mostly_unread(image, quads))):
                 break
+            side *= 2
         return quads
 
     def _detected_at(self, image: Image, scale: float) -> list[Quad]:
         if scale < 1:
             image = np.asarray(cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA))
-        found = self._ocr(np.ascontiguousarray(image[:, :, ::-1]), use_det=True, use_rec=False)
-        return [] if found.boxes is None else [quad_of(box) / scale for box in found.boxes]
+        height, width = image.shape[:2]
+        found = [(tile, self._detected_in(image, tile)) for tile in tiles_of(width, height)]
+        return [quad / scale for quad in joined(found, width, height)]
+
+    def _detected_in(self, image: Image, tile: tuple[int, int, int, int]) -> list[Quad]:
+        x1, y1, x2, y2 = tile
+        part = _less_flat(image[y1:y2, x1:x2])
+        found = self._ocr(np.ascontiguousarray(part[:, :, ::-1]), use_det=True, use_rec=False)
+        corner = np.array((x1, y1), np.float32)
+        return [] if found.boxes is None else [quad_of(box) + corner for box in found.boxes]
 
     def _recognised(self, crops: Sequence[Image]) -> list[Reading]:
-        if not crops:
+        parts = [parts_of(crop) for crop in crops]
+        if not parts:
             return []
-        result = self._ocr.recognize_txt([np.ascontiguousarray(crop[:, :, ::-1]) for crop in crops])
+        flat = [np.ascontiguousarray(part[:, :, ::-1]) for crop in parts for part in crop]
+        result = self._ocr.recognize_txt(flat)
         texts = (LOW_QUOTE.sub("„", text) for text in result.txts)
-        return list(zip(texts, map(float, result.scores), strict=True))
+        readings = zip(texts, map(float, result.scores), strict=True)
+        return [joined_reading(list(islice(readings, len(crop)))) for crop in parts]
+
+
+def _less_flat(image: Image) -> Image:
+    """A long image with its paper's colour beside it."""
+    height, width = image.shape[:2]
+    least = min(LEAST_SIDE, max(height, width) // FLATTEST)
+    if min(height, width) >= least:
+        return image
+    paper = [float(level) for level in np.median(image[::4, ::4], axis=(0, 1))]
+    below, right = max(0, least - height), max(0, least - width)
+    return np.asarray(cv2.copyMakeBorder(image, 0, below, 0, right, cv2.BORDER_CONSTANT, value=paper))
 
 
 def _probes(image: Image, quads: Sequence[Quad]) -> list[int]:

@@ -61,6 +61,11 @@ def _white(image: Image, line: TextLine, gutter: Gutter) -> list[tuple[float, fl
     return [(x1 + start + edge, x1 + end - edge)] if wide else []
 
 
+def white_runs(crop: Image) -> list[tuple[int, int]]:
+    """Begin and end of every stretch of a line without ink, in pixels from its left."""
+    return _runs(_is_white(cv2.cvtColor(crop, cv2.COLOR_RGB2GRAY)))
+
+
 def _is_white(crop: Any) -> np.ndarray[Any, np.dtype[np.bool_]]:
     """For every column of pixels, whether it holds no ink."""
     smooth = cv2.blur(crop, (3, 3))

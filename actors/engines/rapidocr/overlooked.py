@@ -22,7 +22,7 @@ JOINED_EM = 0.012
 """Ink no further apart than this share of the page's longer side belongs together."""
 PADDING = 0.35
 STROKE = 0.35
-SMALL_SIDE = 900
+SMALL_PIXELS = 900 * 900
 MIN_INK = 0.001
 """Share of the page; a line or two of text."""
 MAX_FOUND = 8
@@ -49,7 +49,7 @@ def overlooked(image: Image, quads: Sequence[Quad]) -> list[Quad]:
 
 def mostly_unread(image: Image, quads: Sequence[Quad]) -> bool:
     """Whether a page has some ink, and more of it outside the quads than inside."""
-    scale = min(1.0, SMALL_SIDE / max(image.shape[:2]))
+    scale = min(1.0, (SMALL_PIXELS / (image.shape[0] * image.shape[1])) ** 0.5)
     small = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
     grey = cv2.cvtColor(small, cv2.COLOR_RGB2GRAY).astype(np.int16)
     ink = np.abs(grey - int(np.median(grey))) > DARKER_BY
