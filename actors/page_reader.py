@@ -97,7 +97,7 @@ class PageReader:
     @property
     def waiting(self) -> str:
         """What the engine waits for at present, as a sentence for people; empty when it does not."""
-        return str(getattr(self._engine, "waiting", ""))  # one that never waits need not say so
+        return self._engine.waiting
 
     async def warm_up(self) -> None:
         """Read one synthetic page, so that an engine that cannot read at all never holds real ones."""

@@ -13,7 +13,6 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from actors.engines.config import EngineConfig
 from actors.engines.load import check_engine
-from actors.models.presets.ladder import ladder_modes
 from actors.render.config import RenderConfig
 from actors.retry import RetryPolicy
 from aws.config import S3Config
@@ -110,6 +109,7 @@ def load_config(
     ``assignments`` are ``engine.kind=vllm``; ``flags`` map dotted names to values (None: not given).
     Raises ConfigError naming the field, what is allowed, and the nearest name for an unknown one.
     """
+    from actors.models.presets.ladder import ladder_modes
     from jobs.models.choice import merged, over_preset
 
     below = _read_file(file) if file else {}

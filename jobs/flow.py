@@ -28,7 +28,6 @@ from jobs.models.begun import as_begun, identified, pinned
 from jobs.models.gpu_groups import on_enough_gpus, visible_cards
 from jobs.planning.planning import Plan, materialise, plan_retry, plan_run
 from jobs.progress import ProgressLog
-from jobs.reasons import top_reasons
 from jobs.summary import Totals, check_against_plan, total_up, was_ever_read, write_reports
 from manifests.errors import InputError, OutputRefused, PagefleetError
 from manifests.inputs import InputSet, expand_inputs
@@ -258,14 +257,13 @@ class _Run:
         }
         summary = write_reports(self._store, totals, run)
         self._report(summary)
-        return Outcome(self._judge(totals), summary)
+        return Outcome(self._judge(totals, summary["failure_reasons"]), summary)
 
-    def _judge(self, totals: Totals) -> int:
+    def _judge(self, totals: Totals, reasons: dict[str, int]) -> int:
         """Say why pages failed, if some did; the exit status that follows from how many did."""
         failed = totals.counts[Status.FAILED]
         if not failed:
             return EXIT_OK
-        reasons = top_reasons(self._store, totals)
         self._say(f"{failed:,} pages failed; the most frequent reasons:")
         for reason, count in reasons.items():
             self._say(f"{count:>9,} × {reason}")

@@ -11,6 +11,7 @@ from typing import Any
 from jobs.driver import events
 from jobs.driver.events import DriverEvent
 from jobs.driver.snapshot import Snapshot
+from results.logs import BestEffortLog
 from results.store import Store
 
 RECORDS_PER_SEGMENT = 60
@@ -27,7 +28,7 @@ class ProgressLog:
     def __init__(
         self, store: Store, run_id: str, every_s: float, documents: int, say: Callable[[str], None]
     ) -> None:
-        self._store = store
+        self._log = BestEffortLog(store, say)
         self._run_id = run_id
         self._every_s = every_s
         self._documents = documents
@@ -82,7 +83,7 @@ class ProgressLog:
     def _keep(self, record: dict[str, Any]) -> None:
         self._segment.append(json.dumps(record))
         path = f"logs/{self._run_id}/throughput-{self._segments:05d}.jsonl"
-        self._store.replace(path, ("\n".join(self._segment) + "\n").encode())
+        self._log.write(path, ("\n".join(self._segment) + "\n").encode())
         if len(self._segment) >= RECORDS_PER_SEGMENT:
             self._segment = []
             self._segments += 1
