@@ -83,10 +83,10 @@ def _may_be_over_later(error: Exception) -> bool:
     return not isinstance(error, _USAGE)
 
 
-def explanation(error: Exception, config: S3Config) -> str:
-    """What happened and what to do, without the address."""
+def explanation(error: Exception, config: S3Config, then: str = _AGAIN) -> str:
+    """What happened and what to do, without the address; ``then`` ends what is no matter of correction."""
     if isinstance(error, aws.ClientError):
-        return _refusal(error, config)
+        return _refusal(error, config, then)
     if isinstance(error, aws.ProfileNotFound):
         return f"{error}: correct the profile or add it to ~/.aws/config"
     if isinstance(error, _NO_CREDENTIALS):
@@ -94,15 +94,15 @@ def explanation(error: Exception, config: S3Config) -> str:
     if isinstance(error, _NO_LOGIN):
         return f"{error}: log in again with 'aws sso login'"
     if isinstance(error, _UNREACHABLE):
-        return f"cannot reach S3 ({error}): check endpoint_url, region and the network, then {_AGAIN}"
+        return f"cannot reach S3 ({error}): check endpoint_url, region and the network, then {then}"
     if isinstance(error, aws.ParamValidationError):
         return f"S3 does not allow this address: {' '.join(str(error).split())}"
     if isinstance(error, TookTooLong):
-        return f"S3 is too slow: {error}: {_AGAIN}"
-    return f"S3 does not answer as it should after {config.max_attempts} attempts ({error}): {_AGAIN}"
+        return f"S3 is too slow: {error}: {then}"
+    return f"S3 does not answer as it should after {config.max_attempts} attempts ({error}): {then}"
 
 
-def _refusal(error: aws.ClientError, config: S3Config) -> str:
+def _refusal(error: aws.ClientError, config: S3Config, then: str) -> str:
     code, message = error_code(error), error.response.get("Error", {}).get("Message", "")
     if code in BAD_CREDENTIALS:
         who = f"the profile {config.profile!r}" if config.profile else "AWS_ACCESS_KEY_ID and its secret"
@@ -130,5 +130,5 @@ def _refusal(error: aws.ClientError, config: S3Config) -> str:
     if code == "KeyTooLongError":
         return "the name is longer than S3 allows: shorten the document's id or the output's prefix"
     if may_pass(error):
-        return f"S3 still answers {code} after {config.max_attempts} attempts: {_AGAIN}"
+        return f"S3 still answers {code} after {config.max_attempts} attempts: {then}"
     return f"S3 refuses with {code}: {message or 'no reason given'}"

@@ -101,7 +101,7 @@ class S3Source:
     ) -> DocumentError | SourceUnavailable:
         if error_code(error) in BAD_CREDENTIALS:
             forget_credentials()
-        message = f"s3://{bucket}/{key}: {explanation(error, self._config)}"
+        message = f"s3://{bucket}/{key}: {explanation(error, self._config, then='it is asked again')}"
         if is_documents_fault(sign, place, was_listed=True):
             return DocumentError(message)
         if is_documents_fault(sign, place, was_listed=False):

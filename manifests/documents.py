@@ -75,7 +75,7 @@ class Document:
 
     def to_json(self) -> dict[str, Any]:
         """The fields that differ from their defaults, so that footers stay small."""
-        kept = _given(self, _DOCUMENT_FIELDS)
+        kept = _given(self, FIELDS)
         if self.sources:
             kept["sources"] = [_given(source, _SOURCE_FIELDS) for source in self.sources]
         return kept
@@ -96,7 +96,7 @@ def sources_version(versions: Sequence[str]) -> str:
     return f"{len(versions)}-{digest}"
 
 
-_DOCUMENT_FIELDS = tuple(field.name for field in fields(Document))
+FIELDS = tuple(field.name for field in fields(Document))
 _SOURCE_FIELDS = tuple(field.name for field in fields(Source))
 
 

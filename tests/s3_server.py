@@ -30,7 +30,6 @@ CREDENTIALS = {
     "NO_PROXY": "127.0.0.1,localhost",
     "no_proxy": "127.0.0.1,localhost",
 }
-_CONDITIONS = {"if-none-match", "if-match"}
 _HOP_BY_HOP = {"connection", "keep-alive", "transfer-encoding", "expect", "date", "server"}
 
 
@@ -65,10 +64,10 @@ class _State:
     """What the proxy was told and what it saw; guarded by ``lock``."""
 
     rules: list[_Rule] = field(default_factory=list)
-    keeps_conditions: bool = True
     dice: random.Random | None = None
     probability: float = 0.0
     faults: tuple[Fault, ...] = tuple(Fault)
+    unheeded: frozenset[str] = frozenset()
     requests: Counter[tuple[str, str]] = field(default_factory=Counter)
     injected: Counter[str] = field(default_factory=Counter)
     lock: threading.Lock = field(default_factory=threading.Lock)
@@ -149,10 +148,10 @@ class FaultProxy:
                 faults,
             )
 
-    def ignore_conditions(self) -> None:
-        """From now on, be a server that knows no ``If-None-Match`` and no ``If-Match``."""
-        with self._state.lock:
-            self._state.keeps_conditions = False
+    def ignore_conditions(self, *headers: str) -> None:
+        """Be a server that takes these headers (all conditions of a write if none is named), and does not
+        heed them."""
+        self._state.unheeded = frozenset(name.lower() for name in headers or ("If-None-Match", "If-Match"))
 
     def reset(self) -> None:
         """Forget all faults and counts."""
@@ -217,7 +216,7 @@ class _Handler(BaseHTTPRequestHandler):
         reading = self.command in ("GET", "HEAD")
         with nullcontext() if reading else self.writes:  # moto checks conditions without a lock; S3 does not
             connection = http.client.HTTPConnection(self.upstream, timeout=60)
-            left_out = _HOP_BY_HOP if self.proxy.state.keeps_conditions else _HOP_BY_HOP | _CONDITIONS
+            left_out = _HOP_BY_HOP | (frozenset() if reading else self.proxy.state.unheeded)
             headers = {k: v for k, v in self.headers.items() if k.lower() not in left_out}
             connection.request(self.command, self.path, body=body, headers=headers)
             answer = connection.getresponse()
