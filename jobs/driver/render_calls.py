@@ -190,8 +190,20 @@ def rest_of(job: Job, opened: OpenedDocument | None, covered: Sequence[int]) -> 
     return job.of(spans) if spans else None
 
 
-def reason_of(suspect: Suspect[Job], limits_s: tuple[float, float]) -> str:
-    """Why a page is recorded as failed. ``limits_s`` are those of an opening and of a page."""
+def was_rendered(report: RenderReport) -> bool:
+    """Whether a control's answer shows that rendering works."""
+    pages = any(span.last > DOCUMENT_PAGE for _, span in report.covered)
+    return pages and not any(document.error for document in report.opened)
+
+
+def unrenderable(suspect: Suspect[Job], page_count: int, limits_s: tuple[float, float]) -> Unrenderable:
+    """The page a guilty suspect stands for. ``limits_s`` are those of an opening and of a page."""
+    job = suspect.item
+    reason = _reason(suspect, limits_s)
+    return Unrenderable(job.unit, job.item.doc_index, job.first_page, page_count, reason)
+
+
+def _reason(suspect: Suspect[Job], limits_s: tuple[float, float]) -> str:
     of_page = bool(suspect.item.item.spans)
     what = "rendering the page" if of_page else "opening the document"
     if suspect.death is Death.HANG:

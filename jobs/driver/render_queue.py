@@ -25,11 +25,12 @@ from jobs.driver.render_calls import (
     Unrenderable,
     how_it_died,
     leftovers,
-    reason_of,
     singles,
     take_jobs,
+    unrenderable,
+    was_rendered,
 )
-from jobs.driver.suspects import Role, Suspect, Suspects, Turn, speaks_against
+from jobs.driver.suspects import Role, Suspects, Turn, speaks_against
 from manifests.pages import DOCUMENT_PAGE, subtract_pages
 from manifests.work import RenderItem, RenderReport
 
@@ -38,10 +39,7 @@ RENDERERS = Role("renderer", "renderer", "rendered", max_failed_starts=8)
 
 
 class RenderQueue:
-    """Work for the renderers in order, with what each of them has been given.
-
-    ``proven`` tells that an earlier run rendered pages.
-    """
+    """Work for the renderers in order. ``proven`` tells that an earlier run rendered pages."""
 
     def __init__(
         self,
@@ -80,7 +78,6 @@ class RenderQueue:
 
     @property
     def width(self) -> int:
-        """How many renderers are at work."""
         return len(self._renderers)
 
     @property
@@ -132,8 +129,6 @@ class RenderQueue:
     def want_control(self) -> None:
         """Have the built-in page rendered that engines are to read."""
         self._control.wanted = True
-
-    # Orders
 
     def orders(self, room: Room, nodes: set[str]) -> list[RenderOrder]:
         """What to render next. A chunk made on a node without a replica travels as JPEG."""
@@ -212,8 +207,6 @@ class RenderQueue:
             self._jobs.popleft()
         return bool(self._jobs)
 
-    # Answers
-
     def control_kind(self, number: int) -> str:
         """Which control a call is, '' when it is none."""
         call = self._calls.get(number)
@@ -223,8 +216,7 @@ class RenderQueue:
         """A control's answer; whether a page was rendered."""
         call = self._calls.pop(number)
         self._release(call, number)
-        rendered = report.to_read > 0 or any(span.last > DOCUMENT_PAGE for _, span in report.covered)
-        rendered = rendered and not any(document.error for document in report.opened)
+        rendered = was_rendered(report)
         if call.control == ALONE:
             (self.suspects.control_answered if rendered else self.suspects.control_failed)()
         self._control.losses = 0
@@ -273,8 +265,6 @@ class RenderQueue:
                 left.append(rest)
         self._jobs.extendleft(reversed(left))
 
-    # Deaths
-
     def lost(
         self, renderer: str, cause: Cause, calls: tuple[int, ...], log_tail: str, others: int = 0
     ) -> bool:
@@ -302,7 +292,10 @@ class RenderQueue:
         if call.control == ALONE and cause in (Cause.CRASH, Cause.MEMORY):
             self.suspects.control_died(log_tail)
         elif call.suspect is not None and cause in (Cause.CRASH, Cause.MEMORY):
-            self._died_alone(call, call.suspect, cause, log_tail)
+            self.sources.answered(call.suspect.item)  # there is something that ends renderers
+            limit_s = self._limits_s[bool(call.suspect.item.item.spans)]
+            death = how_it_died(cause, (time.monotonic() - call.started) / limit_s, log_tail)
+            self.suspects.died_alone(call.suspect, death, log_tail)
             return True
         elif call.suspect is None and not call.control and speaks_against(cause, kills):
             suspects = [single for job in call.jobs for single in singles(job)]
@@ -315,12 +308,6 @@ class RenderQueue:
             if cause is not Cause.MEMORY:
                 self.suspects.lost(cause, log_tail)
         return False
-
-    def _died_alone(self, call: Call, suspect: Suspect[Job], cause: Cause, log_tail: str) -> None:
-        self.sources.answered(suspect.item)  # there is something that ends renderers
-        limit_s = self._limits_s[bool(suspect.item.item.spans)]
-        death = how_it_died(cause, (time.monotonic() - call.started) / limit_s, log_tail)
-        self.suspects.died_alone(suspect, death, log_tail)
 
     def _leave_out_closed(self, call: Call) -> None:
         """Forget what a lost call was to render that is nobody's any more."""
@@ -347,14 +334,11 @@ class RenderQueue:
         found = []
         for suspect in self.suspects.guilty(nothing_else=nothing_else):
             job = suspect.item
-            page = job.first_page
             self.outstanding[job.unit] -= 1
-            if rest := subtract_pages(job.item.spans, [page]):
+            if rest := subtract_pages(job.item.spans, [job.first_page]):
                 self.add(job.unit, [job.of(rest).item], first=True)
             count = self.page_counts.get(job.unit, {}).get(job.item.doc_index, 0)
-            found.append(
-                Unrenderable(job.unit, job.item.doc_index, page, count, reason_of(suspect, self._limits_s))
-            )
+            found.append(unrenderable(suspect, count, self._limits_s))
         return found
 
     def _forget_jobs(self, is_gone: Callable[[tuple[UnitKey, int]], bool]) -> int:

@@ -53,7 +53,7 @@ class Turn(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Role:
-    """Whose deaths are judged, in the words of messages; ``runs`` is what a worker runs.
+    """Whose deaths are judged, and how messages name it; ``runs`` is what a worker runs.
 
     With ``max_guilty`` (a number and a share of what was answered) more guilty than both is the
     environment's or the model's fault.
