@@ -77,7 +77,7 @@ class Connection:
                     **_job_options(),
                     **options,
                 )
-        except (ConnectionError, RuntimeError, ValueError, OSError) as error:
+        except Exception as error:  # Ray also raises plain ones, such as for a start that took too long
             raise JobError(_refusal(address, error)) from error
 
 

@@ -11,8 +11,11 @@ from uuid import uuid4
 import pytest
 
 from cluster import temp_folder
+from cluster.config import ClusterConfig
+from cluster.ray_fleet import RayFleet
 from cluster.temp_folder import MAX_LENGTH, choose, problem_of
 from manifests.errors import ConfigError, JobError
+from tests.cluster.fleet_fakes import FakeWorkers
 from tests.cluster.harness import QUICK, Runner, make_corpus, rows, script
 
 PAGEFLEET = str(Path(sys.executable).with_name("pagefleet"))
@@ -69,6 +72,25 @@ def test_without_any_folder_the_message_says_what_to_set(monkeypatch: pytest.Mon
     monkeypatch.setattr(temp_folder, "ALTERNATIVES", ("/nowhere",))
     with pytest.raises(JobError, match="set RAY_TMPDIR to a writable folder"):
         choose({"TMPDIR": "/proc"})
+
+
+@pytest.mark.parametrize(
+    ("address", "told"), [("", "a local Ray cluster does not start"), ("auto", "cannot join")]
+)
+def test_whatever_ray_raises_when_it_starts_is_told_in_a_sentence(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, address: str, told: str
+) -> None:
+    def too_slow(**options: object) -> None:
+        raise Exception("The current node timed out during startup.")
+
+    monkeypatch.setattr("ray.init", too_slow)
+    for name in ("PYTHONPATH", "RAY_TMPDIR", "RAY_USAGE_STATS_ENABLED", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO"):
+        monkeypatch.setenv(name, "/tmp")  # what is set for Ray is taken back after the test
+    fleet = RayFleet(FakeWorkers(str(tmp_path)).spec(), ClusterConfig(address=address))
+    with pytest.raises(JobError, match=f"{told}.*timed out during startup"):
+        fleet.start()
+    fleet.drain()
+    fleet.stop()
 
 
 @pytest.mark.parametrize("mode", [["--single-process"], []], ids=["single process", "ray"])
