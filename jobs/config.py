@@ -24,7 +24,7 @@ from cluster.config import ClusterConfig
 from jobs.models.choice import merged, over_preset
 from manifests.errors import ConfigError
 from manifests.units import MAX_BYTES, MAX_DOCUMENTS
-from results.claims import LEASE_S
+from results.participants import LEASE_S
 
 ENV_PREFIX = "PAGEFLEET_"
 POSTPROCESSING_VERSION = 1

@@ -40,7 +40,7 @@ class Document:
 
     def to_json(self) -> dict[str, Any]:
         """The fields that differ from their defaults, so that footers stay small."""
-        return {name: value for name in _FIELDS if (value := getattr(self, name)) not in ("", 0)}
+        return {name: value for name in FIELDS if (value := getattr(self, name)) not in ("", 0)}
 
     @classmethod
     def from_json(cls, fields: dict[str, Any]) -> Document:
@@ -48,7 +48,7 @@ class Document:
         return cls(**fields)
 
 
-_FIELDS = tuple(field.name for field in fields(Document))
+FIELDS = tuple(field.name for field in fields(Document))
 
 
 def local_path(uri: str) -> Path:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import islice
@@ -28,14 +28,13 @@ from cluster.fleet import (
     UnitOpened,
     UnitSealed,
 )
-from jobs.driver.plan_queue import PlanQueue
+from jobs.driver.plan_queue import PlanQueue, QueuedUnit, UnitClaims
 from jobs.driver.read_queue import EngineKiller, ReadQueue
 from jobs.driver.render_queue import RenderQueue, Room, Unrenderable
 from manifests.errors import JobError
 from manifests.pages import DOCUMENT_PAGE, PageSpan, plan_pages, spans_of, subtract_pages
 from manifests.units import UnitPlan
 from manifests.work import RenderItem
-from results.claims import Claims
 from results.read_report import ReadReport
 from results.rows import ResultRow, Status
 
@@ -60,7 +59,6 @@ class DriverConfig:
 
     run_id: str
     fingerprint: str
-    inputs_digest: str
     window_bytes: int | None
     stall_s: float
     page_timeout_s: float
@@ -133,7 +131,7 @@ class QuietWatcher:
 class Driver:
     """Runs plans on a fleet until every unit is sealed. One instance, one run."""
 
-    def __init__(self, fleet: Fleet, claims: Claims, config: DriverConfig, watcher: Watcher) -> None:
+    def __init__(self, fleet: Fleet, claims: UnitClaims, config: DriverConfig, watcher: Watcher) -> None:
         self.progress = Progress()
         self.reading = ReadQueue(fleet.stored)
         self.reading.finished_before = int(config.was_ever_read)
@@ -148,8 +146,8 @@ class Driver:
 
     def run(
         self,
-        plans: Iterator[UnitPlan],
-        is_done: Callable[[UnitPlan], bool],
+        plans: Iterable[QueuedUnit | UnitPlan],
+        is_done: Callable[[QueuedUnit], bool],
         stop_asked: Callable[[], bool],
     ) -> None:
         """Work until nothing is left. ``is_done`` asks the store whether another process sealed a unit.
@@ -157,7 +155,7 @@ class Driver:
         Raises Stopped, JobError, StoreError; what is finished by then is the writer's.
         """
         self._last_progress = self._started = time.monotonic()
-        queue = PlanQueue(plans, self._claims, self._config.inputs_digest, is_done, self._sealed_before)
+        queue = PlanQueue(plans, self._claims, is_done, self._sealed_before)
         while True:
             if stop_asked():
                 raise Stopped("stopped")
@@ -191,9 +189,9 @@ class Driver:
         enough = 32 * max(1, self.rendering.width)
         return not opening and len(self.rendering) < enough
 
-    def _sealed_before(self, plan: UnitPlan) -> None:
+    def _sealed_before(self, documents: int) -> None:
         self.progress.units_sealed += 1
-        self.progress.documents_sealed += len(plan.wanted_indexes())
+        self.progress.documents_sealed += documents
 
     def _opened(self, event: UnitOpened) -> None:
         unit = self._units[event.unit]

@@ -17,7 +17,8 @@ from jobs.factories import open_store
 from jobs.finding import Finding, ok, problem, warning
 from jobs.flow import RunOptions
 from jobs.job_file import read_job
-from jobs.planning.planning import plan_run
+from jobs.planning.planning import cut_of, plan_run
+from jobs.planning.stock import Stock
 from jobs.summary import total_up
 from manifests.documents import IMAGE_SUFFIXES
 from manifests.errors import PagefleetError, StoreError
@@ -125,8 +126,10 @@ def _output_lines(
         )
     elif found is not None:
         stale = fingerprint(ours) if job.replaced or job.fingerprint != fingerprint(ours) else ""
-        plan = plan_run(found, config.input, store, stale, survey(found))
-        left = sum(len(unit.wanted_indexes()) for unit in plan.plans)
+        overview = survey(found, cut_of(config.input))
+        plan = plan_run(overview, config.input, store, Stock.take(store), stale)
+        left = sum(unit.wanted for unit in plan.units)
+        left += sum(len(unit.wanted_indexes()) for unit in plan.unwritten)
         stored = total_up(store).pages
         yield ok("output", f"goes on: {stored:,} pages stored, {left:,} of {plan.documents:,} documents left")
 

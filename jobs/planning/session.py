@@ -1,0 +1,138 @@
+"""One run's hold on an output, from entering to leaving: nothing is planned or written outside of it."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from uuid import uuid4
+
+from jobs.config import InputConfig
+from jobs.job_file import Unchanged
+from jobs.planning.planning import JobPlan, PlannedUnit, materialise, write_down
+from jobs.planning.stock import Stock, clear
+from manifests.units import UnitPlan
+from results.claims import Claims, block_of
+from results.job_claim import JobClaim, Settle, Terms
+from results.owner import Owner
+from results.participants import Purpose
+from results.store import Store
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Planner:
+    """How a job plans. ``plan`` looks at what the output holds and changes nothing; ``must_be_alone`` says
+    whether its answer depends on that."""
+
+    plan: Callable[[Stock], JobPlan]
+    must_be_alone: Callable[[Stock], bool]
+
+
+@dataclass(frozen=True, slots=True)
+class OpenableUnit:
+    """A planned unit in the hands of a run that is at work on the output."""
+
+    planned: PlannedUnit
+    session: Session
+
+    @property
+    def unit_id(self) -> str:
+        return self.planned.unit_id
+
+    @property
+    def generation(self) -> int:
+        return self.planned.generation
+
+    @property
+    def wanted(self) -> int:
+        return self.planned.wanted
+
+    def open(self) -> UnitPlan | None:
+        """The plan, now that the unit is claimed; None when this run was taken for dead meanwhile.
+
+        It is in the store before we ask whether we still are at work: see ``results.job_claim``.
+        """
+        plan = self.planned.load()
+        if not self.planned.is_written:
+            plan = replace(plan, planning=plan.planning or self.session.claim.standing.serial)
+            write_down(self.session.store, plan)
+        return plan if self.session.claim.is_current() else None
+
+
+class Session:
+    """A run that is at work on an output, beside others of the same purpose."""
+
+    def __init__(self, store: Store, claim: JobClaim, stop_asked: threading.Event) -> None:
+        self.store = store
+        self.claim = claim
+        self._stop_asked = stop_asked
+
+    def plan(self, planner: Planner, config: InputConfig) -> JobPlan | None:
+        """What there is to do, written down where others would cut it otherwise; None when stopped."""
+        stock = Stock.take(self.store)
+        if not planner.must_be_alone(stock):
+            clear(self.store, stock)
+            return planner.plan(stock)
+        while True:
+            with self.claim.planning_alone(self._stop_asked.wait) as number:
+                if number is None:
+                    return None
+                stock = Stock.take(self.store)
+                plan = planner.plan(stock)
+                if not materialise(self.store, plan, config, number, self._stop_asked.is_set):
+                    return None
+                clear(self.store, stock, plan.strays)
+                if self.claim.is_current():
+                    return plan
+            self.claim.rejoin()  # taken for dead meanwhile: another may have planned too
+
+    def claims(self, plan: JobPlan) -> tuple[Claims, Iterator[OpenableUnit]]:
+        """Claims of the plan's units, and these in the order in which this run asks for them."""
+        claims = self.claim.units()
+        claims.expect(unit.unit_id for unit in plan.units)
+        claims.start()
+        units = _in_turn(plan.units, self.claim)
+        return claims, (OpenableUnit(unit, self) for unit in units)
+
+
+@contextmanager
+def at_work(
+    claim: JobClaim, store: Store, settle: Settle, stop_asked: threading.Event, say: Say
+) -> Iterator[Session | None]:
+    """Enter the output, and leave it whatever happens. Yields None when asked to stop while waiting.
+
+    Raises OutputRefused beside a job of another purpose.
+    """
+    try:
+        entered = claim.enter(settle, stop_asked.wait, say)
+        yield Session(store, claim, stop_asked) if entered else None
+    finally:
+        claim.leave()
+
+
+@contextmanager
+def alone_in(store: Store, task: str, lease_s: float, say: Say) -> Iterator[None]:
+    """For what rewrites an output that is there (assembly, repair) and is no run of its own."""
+    run_id = new_run_id()
+    claim = JobClaim(store, Owner.this_process(run_id), Purpose(task, inputs=run_id), Terms(lease_s))
+    with at_work(claim, store, Unchanged(store), threading.Event(), say):
+        yield
+
+
+def new_run_id() -> str:
+    """Sorts by time, and is nobody else's."""
+    return f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{uuid4().hex[:6]}"
+
+
+def _in_turn(units: Iterable[PlannedUnit], claim: JobClaim) -> list[PlannedUnit]:
+    """Block by block; beside others each process begins at a place of its own."""
+    blocks: dict[str, list[PlannedUnit]] = {}
+    for unit in units:
+        blocks.setdefault(block_of(unit.unit_id, claim.standing.blocks), []).append(unit)
+    order = list(blocks)
+    first = claim.place(len(order)) if claim.joined_others else 0
+    return [unit for block in order[first:] + order[:first] for unit in blocks[block]]
