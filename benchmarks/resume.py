@@ -18,7 +18,7 @@ from benchmarks.report import Report
 from benchmarks.session import scratch_folder
 from jobs.flow import RunOptions, read_corpus
 from jobs.job_file import PATH, Entering
-from jobs.planning.planning import plan_run
+from jobs.planning.planning import RunPlanner
 from jobs.planning.stock import Stock
 from jobs.summary import total_up
 from manifests.inputs import expand_inputs
@@ -58,7 +58,8 @@ def _measure(folder: Path, rows: int, each: int) -> dict[str, float]:
     inputs, config, store = [str(manifest)], instant_job(), LocalStore(output)
     entering = Entering(store, config, tuple(inputs), new_generation=False)
     store.create(PATH, json.dumps(entering(None)).encode())
-    for planned in plan_run(survey(expand_inputs(inputs)), config.input, store, Stock.take(store)).units:
+    planner = RunPlanner(survey(expand_inputs(inputs)), config.input, store)
+    for planned in planner.plan(Stock.take(store)).units:
         _fabricate(store, planned.load(), each, entering.job.fingerprint)
     said: list[str] = []
     seconds = {"in all": _timed(lambda: read_corpus(inputs, str(output), config, RunOptions(), said.append))}
@@ -69,7 +70,7 @@ def _measure(folder: Path, rows: int, each: int) -> dict[str, float]:
     seconds["survey (reads the manifest)"] = _timed(lambda: survey(found))
     overview = survey(found)
     seconds["listing the output"] = _timed(lambda: Stock.take(store))
-    seconds["planning"] = _timed(lambda: plan_run(overview, config.input, store, Stock.take(store)))
+    seconds["planning"] = _timed(lambda: RunPlanner(overview, config.input, store).plan(Stock.take(store)))
     seconds["all footers, for the summary"] = _timed(lambda: total_up(store))
     return seconds
 

@@ -97,6 +97,7 @@ class Session:
         config = DriverConfig(
             run_id=owner.run_id,
             fingerprint=DIGEST,
+            inputs_digest=DIGEST,
             window_bytes=self._config.window_bytes,
             stall_s=300.0,
             page_timeout_s=60.0,

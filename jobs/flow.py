@@ -22,8 +22,8 @@ from jobs.driver.plan_queue import QueuedUnit
 from jobs.factories import Recipe, open_store
 from jobs.job_file import Entering, JobFile, Unchanged, read_job
 from jobs.models.gpu_groups import on_enough_gpus, visible_cards
-from jobs.planning.planning import JobPlan, cut_of, depends_on_output, plan_run
-from jobs.planning.retry import plan_retry
+from jobs.planning.planning import JobPlan, RunPlanner, cut_of
+from jobs.planning.retry import RetryPlanner
 from jobs.planning.session import Planner, Session, at_work, new_run_id
 from jobs.progress import ProgressLog
 from jobs.summary import check_against_plan, total_up, was_ever_read, write_reports
@@ -75,17 +75,14 @@ def read_corpus(
     store = open_store(output, config.s3)
     entering = Entering(store, config, tuple(inputs), options.new_generation)
 
-    def stale() -> str:
-        return entering.job.fingerprint if entering.job.replaced else ""
-
-    planner = Planner(
-        lambda stock: plan_run(overview, config.input, store, stock, stale()),
-        lambda stock: depends_on_output(overview, stock, stale()),
-    )
     run = _Run(store, config, output, options, say)
     purpose = Purpose("ocr", overview.digest, fingerprint(config.result_fields()))
     with run.enter(purpose, entering, len(overview.units)) as session:
-        return run.carry_out(session, lambda: entering.job, planner, found)
+        if session is None:
+            return run.interrupted("stopped while waiting", 0)
+        job = entering.job
+        stale = job.fingerprint if job.replaced else ""
+        return run.carry_out(session, job, RunPlanner(overview, config.input, store, stale), found)
 
 
 def joins_a_cluster(config: JobConfig) -> bool:
@@ -101,12 +98,13 @@ def retry_failed(output: str, config: JobConfig | None, options: RunOptions, say
     if stored is None:
         raise InputError(f"{output} holds no pagefleet job: nothing to retry")
     job = JobFile(config or stored.config, stored.inputs, stored.fingerprint)
-    planner = Planner(lambda stock: plan_retry(store, stock, job.fingerprint), lambda stock: True)
     run = _Run(store, job.config, output, options, say)
     purpose = Purpose("retry", settings=job.fingerprint)
     units = sum(1 for _ in list_sealed(store))
     with run.enter(purpose, Unchanged(store, job.fingerprint), units) as session:
-        return run.carry_out(session, lambda: job, planner, None)
+        if session is None:
+            return run.interrupted("stopped while waiting", 0)
+        return run.carry_out(session, job, RetryPlanner(store, job.fingerprint), None)
 
 
 class _Run:
@@ -138,15 +136,11 @@ class _Run:
         ):
             yield session
 
-    def carry_out(
-        self, session: Session | None, job: Callable[[], JobFile], planner: Planner, inputs: InputSet | None
-    ) -> Outcome:
-        if session is None:
-            return self._interrupted("stopped while waiting", 0)
-        self._job = job()
+    def carry_out(self, session: Session, job: JobFile, planner: Planner, inputs: InputSet | None) -> Outcome:
+        self._job = job
         plan = session.plan(planner, self._config.input)
         if plan is None:
-            return self._interrupted("stopped while planning", 0)
+            return self.interrupted("stopped while planning", 0)
         for warning in inputs.warnings if inputs else ():
             self._say(f"warning: {warning}")
         if not plan.units:
@@ -155,7 +149,8 @@ class _Run:
         self._say(f"{plan.documents:,} documents to {self._output} (run {self._run_id})")
         return self._drive(plan, session)
 
-    def _interrupted(self, why: str, pages: int) -> Outcome:
+    def interrupted(self, why: str, pages: int) -> Outcome:
+        """Say how to go on."""
         stored = f"what was finished ({pages:,} pages or more) is stored in {self._output}; " if pages else ""
         self._say(f"{why}; {stored}to go on, run again:\n  {self._options.resume_command}")
         return Outcome(EXIT_INTERRUPTED, {})
@@ -174,7 +169,7 @@ class _Run:
             fleet.flush()
         except (Stopped, KeyboardInterrupt) as stopped:
             fleet.drain()
-            return self._interrupted(str(stopped) or "interrupted", driver.progress.pages)
+            return self.interrupted(str(stopped) or "interrupted", driver.progress.pages)
         except PagefleetError:
             with suppress(PagefleetError):  # the first error is the one to tell
                 fleet.drain()
@@ -216,6 +211,7 @@ class _Run:
         return DriverConfig(
             run_id=self._run_id,
             fingerprint=self._job.fingerprint,
+            inputs_digest="",
             window_bytes=config.cluster.window_bytes,
             stall_s=config.run.stall_s,
             page_timeout_s=config.render.page_timeout_s,

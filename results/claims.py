@@ -146,7 +146,7 @@ class Claims:
     def lost(self) -> set[str]:
         """Units that are no longer ours, since this process was taken for dead.
 
-        Raises OutputRefused when the whole output is another job's by now.
+        Raises JobError when the whole output is another job's by now.
         """
         if not self._presence.is_lost:
             return set()

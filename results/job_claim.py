@@ -19,11 +19,11 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from hashlib import blake2b
 from typing import Any
 
-from manifests.errors import OutputRefused, PagefleetError, StoreError
+from manifests.errors import JobError, OutputRefused, PagefleetError
 from results.claims import Claims, blocks_for, epoch_of
 from results.owner import Owner
 from results.participants import LEASE_S, Life, Peer, Peers, Presence, Purpose, list_participants
@@ -54,8 +54,8 @@ WAITING = (
     "waiting for {holder}, which may be dead: in {lease_s:g} s without a sign of life its place is taken"
 )
 TAKEN_OVER = (
-    "this run gave no sign of life for a while, and another job with other inputs or settings has taken over "
-    "{root}: what was finished is stored; wait for that job to end, then run the same command again"
+    "this run gave no sign of life for a while, was taken for dead, and another job has taken over {root}: "
+    "what was finished is stored; once that job has ended, run the same command again"
 )
 
 Settle = Callable[[bytes | None], dict[str, Any]]
@@ -64,32 +64,31 @@ Settle = Callable[[bytes | None], dict[str, Any]]
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """The part of ``job.json`` that says whose the output is. ``serial`` counts its changes, ``epoch`` is
-    the serial with which its purpose began, ``planner`` the participant that plans alone."""
+    """The part of ``job.json`` that says whose the output is.
+
+    ``serial`` counts its changes, ``epoch`` is the serial with which its purpose began, ``planner`` the
+    participant that plans alone, ``cut`` how the first to plan in this epoch found the input to be cut
+    ('' until then): all that follow must cut alike.
+    """
 
     purpose: Purpose | None = None
     epoch: int = 0
     serial: int = 0
     blocks: int = 0
     planner: str = ""
+    cut: str = ""
 
     @classmethod
     def of(cls, fields: dict[str, Any]) -> Standing:
         found = fields.get("claim")
         if not isinstance(found, dict):
             return cls()
-        numbers = {name: int(found.get(name, 0)) for name in ("epoch", "serial", "blocks")}
-        return cls(Purpose.from_json(found.get("purpose")), planner=str(found.get("planner", "")), **numbers)
+        epoch, serial, blocks = (int(found.get(name, 0)) for name in ("epoch", "serial", "blocks"))
+        planner, cut = (str(found.get(name, "")) for name in ("planner", "cut"))
+        return cls(Purpose.from_json(found.get("purpose")), epoch, serial, blocks, planner, cut)
 
     def to_json(self) -> dict[str, Any]:
-        purpose = self.purpose.to_json() if self.purpose else None
-        return {
-            "purpose": purpose,
-            "epoch": self.epoch,
-            "serial": self.serial,
-            "blocks": self.blocks,
-            "planner": self.planner,
-        }
+        return asdict(self)
 
     def begun(self, purpose: Purpose | None, blocks: int = 0) -> Standing:
         """The same output for another purpose, or for none."""
@@ -182,10 +181,16 @@ class JobClaim:
                 with suppress(PagefleetError):  # the error under way matters more
                     self._update(lambda now: now.changed(planner="") if now.planner == self._name else now)
 
+    def planned(self, cut: str) -> bool:
+        """The planning that we do alone is done; from now on everybody cuts like this. False when it does
+        not count, since another process took us for dead meanwhile and plans too."""
+        name = self._name
+        return self._update(lambda now: now.changed(planner="", cut=cut) if now.planner == name else None)
+
     def rejoin(self) -> None:
         """Be seen again, under another name, after somebody took us for dead.
 
-        Raises OutputRefused when the output is another job's by now.
+        Raises JobError when the output is another job's by now.
         """
         self._presence.announce()
         self._update(Standing.changed)
@@ -197,7 +202,7 @@ class JobClaim:
 
     def leave(self) -> None:
         """Let go of everything. Never raises: what a failing store keeps is cleared by the next job."""
-        with suppress(StoreError):
+        with suppress(Exception):  # whatever it is, an error under way matters more, and others get over it
             self._presence.leave()
             self._close_if_last()
 
@@ -267,14 +272,14 @@ class JobClaim:
         return now.changed(planner=self._name)
 
     def _update(self, change: Callable[[Standing], Standing | None]) -> bool:
-        """Change our job's standing; False when ``change`` says not now. Raises OutputRefused if it is
+        """Change our job's standing; False when ``change`` says not now. Raises JobError if the output is
         another's by now."""
         while True:
             found = self._store.read(PATH)
             fields = json.loads(found[0]) if found else {}
             standing = Standing.of(fields)
             if found is None or (standing.purpose, standing.epoch) != (self._purpose, self.standing.epoch):
-                raise OutputRefused(TAKEN_OVER.format(root=self._store.root))
+                raise JobError(TAKEN_OVER.format(root=self._store.root))
             changed = change(standing)
             if changed is None:
                 return False

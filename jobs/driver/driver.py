@@ -59,6 +59,7 @@ class DriverConfig:
 
     run_id: str
     fingerprint: str
+    inputs_digest: str
     window_bytes: int | None
     stall_s: float
     page_timeout_s: float

@@ -17,7 +17,7 @@ from jobs.factories import open_store
 from jobs.finding import Finding, ok, problem, warning
 from jobs.flow import RunOptions
 from jobs.job_file import read_job
-from jobs.planning.planning import cut_of, plan_run
+from jobs.planning.planning import RunPlanner, cut_of
 from jobs.planning.stock import Stock
 from jobs.summary import total_up
 from manifests.documents import IMAGE_SUFFIXES
@@ -127,7 +127,7 @@ def _output_lines(
     elif found is not None:
         stale = fingerprint(ours) if job.replaced or job.fingerprint != fingerprint(ours) else ""
         overview = survey(found, cut_of(config.input))
-        plan = plan_run(overview, config.input, store, Stock.take(store), stale)
+        plan = RunPlanner(overview, config.input, store, stale).plan(Stock.take(store))
         left = sum(unit.wanted for unit in plan.units)
         left += sum(len(unit.wanted_indexes()) for unit in plan.unwritten)
         stored = total_up(store).pages

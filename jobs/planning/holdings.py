@@ -38,9 +38,11 @@ class Held:
 
     @classmethod
     def read(cls, store: Store, stock: Stock, unit_id: str, stale_fingerprint: str) -> Held:
-        footer = read_footer(store, unit_id) if unit_id in stock.sealed else None
         under_way = stock.open.get(unit_id)
         plan = read_plan(store, unit_id, under_way) if under_way else None
+        # A plan that is gone since it was listed: another process has sealed its unit.
+        sealed = plan is None or unit_id in stock.sealed
+        footer = read_footer(store, unit_id) if sealed else None
         stale = stale_fingerprint and footer and footer.fingerprint != stale_fingerprint
         return cls(unit_id, footer, plan, bool(stale))
 

@@ -32,7 +32,7 @@ def plan_for(
     if held.plan is not None:
         both = None if held.plan.reread is None else _together(held.plan.reread, reread)
         return replace(held.plan, documents=kept, reread=both), changed
-    if held.footer is not None and reread:
+    if held.footer is not None and reread and base_version:  # without: sealed since, for the next run
         return UnitPlan(held.unit_id, held.footer.generation + 1, kept, reread, base_version), changed
     return None, changed
 

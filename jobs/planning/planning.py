@@ -52,7 +52,8 @@ class JobPlan:
     unit_ids: set[str] = field(default_factory=set)
     sealed_documents: int = 0
     changed: list[str] = field(default_factory=list)
-    strays: list[str] = field(default_factory=list)
+    strays: dict[str, int] = field(default_factory=dict)
+    is_natural: bool = False
     unwritten: Iterable[UnitPlan] = ()
 
 
@@ -61,26 +62,42 @@ def cut_of(config: InputConfig) -> Cut:
     return Cut(config.unit_documents, config.unit_bytes, config.max_pages, config.limit)
 
 
-def depends_on_output(overview: Survey, stock: Stock, stale_fingerprint: str = "") -> bool:
-    """Whether the cut depends on what the output holds: then only one process may plan at a time."""
-    natural = set(overview.units.unit_ids)
-    return bool(stale_fingerprint) or any(unit_id not in natural for unit_id in (*stock.sealed, *stock.open))
-
-
-def plan_run(
-    overview: Survey, config: InputConfig, store: Store, stock: Stock, stale_fingerprint: str = ""
-) -> JobPlan:
-    """Plan to read what the inputs name and the output does not hold yet. Looks, and changes nothing.
+@dataclass(frozen=True, slots=True)
+class RunPlanner:
+    """Plans to read what the inputs name and the output does not hold yet.
 
     With ``stale_fingerprint`` set to the job's own, sealed units of any other are read again.
     """
-    kept = sum(overview.units.counts)
-    plan = JobPlan(kept, overview.documents - kept)
-    if depends_on_output(overview, stock, stale_fingerprint):
-        plan.unwritten = _Planning(overview, config, store, stock, stale_fingerprint, plan).plans()
-    else:
-        _plan_naturally(overview, config, store, stock, plan)
-    return plan
+
+    overview: Survey
+    config: InputConfig
+    store: Store
+    stale_fingerprint: str = ""
+
+    def plan(self, stock: Stock) -> JobPlan:
+        """By whatever cut the output allows."""
+        return self.plan_naturally(stock) if self.is_natural(stock) else self.plan_against(stock)
+
+    def is_natural(self, stock: Stock) -> bool:
+        natural = set(self.overview.units.unit_ids)
+        return not self.stale_fingerprint and natural.issuperset((*stock.sealed, *stock.open))
+
+    def plan_naturally(self, stock: Stock) -> JobPlan:
+        plan = self._empty()
+        plan.is_natural = True
+        _plan_naturally(self.overview, self.config, self.store, stock, plan)
+        return plan
+
+    def plan_against(self, stock: Stock) -> JobPlan:
+        plan = self._empty()
+        plan.unwritten = _Planning(
+            self.overview, self.config, self.store, stock, self.stale_fingerprint, plan
+        ).plans()
+        return plan
+
+    def _empty(self) -> JobPlan:
+        kept = sum(self.overview.units.counts)
+        return JobPlan(kept, self.overview.documents - kept)
 
 
 def materialise(
@@ -196,7 +213,7 @@ class _Planning:
         sealed = [unit_id for unit_id in self.stock.sealed if self.stale or unit_id not in natural]
         loaded = dict.fromkeys([*sealed, *self.stock.open])
         held = Holdings.index(self._read, loaded, self._known(loaded))
-        self.plan.strays = held.strays
+        self.plan.strays = {unit_id: self.stock.open[unit_id] for unit_id in held.strays}
         self.stock = self.stock.without(held.strays)
         places = self._places(held)
         yield from self._again(held, places)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 
 import pyarrow.compute as pc
 
@@ -16,6 +17,23 @@ from manifests.units import UnitPlan
 from results.rows import Status
 from results.store import Store
 from results.unit_files import Footer, read_footer, read_plan, read_rows, sealed_path
+
+
+@dataclass(frozen=True, slots=True)
+class RetryPlanner:
+    """Plans to read the failed pages again."""
+
+    store: Store
+    fingerprint: str
+
+    def is_natural(self, stock: Stock) -> bool:
+        return False
+
+    def plan_naturally(self, stock: Stock) -> JobPlan:
+        raise NotImplementedError("what to read again depends on what is there")
+
+    def plan_against(self, stock: Stock) -> JobPlan:
+        return plan_retry(self.store, stock, self.fingerprint)
 
 
 def plan_retry(store: Store, stock: Stock, fingerprint: str) -> JobPlan:

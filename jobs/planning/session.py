@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from typing import Protocol
 from uuid import uuid4
 
 from jobs.config import InputConfig
@@ -23,13 +24,23 @@ from results.store import Store
 Say = Callable[[str], None]
 
 
-@dataclass(frozen=True, slots=True)
-class Planner:
-    """How a job plans. ``plan`` looks at what the output holds and changes nothing; ``must_be_alone`` says
-    whether its answer depends on that."""
+NATURAL = "natural"
+WRITTEN = "written"
+"""How an input is cut: by itself, in which units nobody else has (plans that turn up beside them are late,
+and nobody's); or against what the output holds, by plans that all are written down."""
 
-    plan: Callable[[Stock], JobPlan]
-    must_be_alone: Callable[[Stock], bool]
+
+class Planner(Protocol):
+    """How a job plans. It looks at what the output holds, and changes nothing."""
+
+    def is_natural(self, stock: Stock) -> bool:
+        """Whether the output holds no unit but those the input itself is cut into."""
+
+    def plan_naturally(self, stock: Stock) -> JobPlan:
+        """A plan by the input's own cut; of ``stock`` only its units count."""
+
+    def plan_against(self, stock: Stock) -> JobPlan:
+        """A plan by what the output holds, yet to be written down."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,22 +84,27 @@ class Session:
 
     def plan(self, planner: Planner, config: InputConfig) -> JobPlan | None:
         """What there is to do, written down where others would cut it otherwise; None when stopped."""
-        stock = Stock.take(self.store)
-        if not planner.must_be_alone(stock):
-            clear(self.store, stock)
-            return planner.plan(stock)
-        while True:
+        while self.claim.standing.cut != NATURAL:
             with self.claim.planning_alone(self._stop_asked.wait) as number:
                 if number is None:
                     return None
-                stock = Stock.take(self.store)
-                plan = planner.plan(stock)
-                if not materialise(self.store, plan, config, number, self._stop_asked.is_set):
-                    return None
-                clear(self.store, stock, plan.strays)
-                if self.claim.is_current():
+                plan = self._plan_alone(planner, config, number)
+                if plan is None or self.claim.planned(NATURAL if plan.is_natural else WRITTEN):
                     return plan
-            self.claim.rejoin()  # taken for dead meanwhile: another may have planned too
+            self.claim.rejoin()  # taken for dead meanwhile: another has planned, or plans
+        return planner.plan_naturally(Stock.take(self.store))
+
+    def _plan_alone(self, planner: Planner, config: InputConfig, number: int) -> JobPlan | None:
+        stock = Stock.take(self.store)
+        first = not self.claim.standing.cut
+        if self.claim.standing.cut == NATURAL or (first and planner.is_natural(stock)):
+            clear(self.store, stock.over)
+            return planner.plan_naturally(stock)
+        plan = planner.plan_against(stock)
+        if not materialise(self.store, plan, config, number, self._stop_asked.is_set):
+            return None
+        clear(self.store, {**stock.over, **plan.strays})
+        return plan
 
     def claims(self, plan: JobPlan) -> tuple[Claims, Iterator[OpenableUnit]]:
         """Claims of the plan's units, and these in the order in which this run asks for them."""

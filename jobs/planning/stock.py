@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from results.store import Store
@@ -23,9 +23,11 @@ class Stock:
 
     @classmethod
     def take(cls, store: Store) -> Stock:
-        """List the output."""
+        """List the output: what is under way first, so that a unit which another process seals at this
+        moment is seen in one place or the other."""
+        under_way = list_open(store)
         stock = cls({unit_id: entry.version for unit_id, entry in list_sealed(store)}, {})
-        for found in list_open(store):
+        for found in under_way:
             footer = read_footer(store, found.unit_id) if found.unit_id in stock.sealed else None
             into = stock.over if footer and footer.generation >= found.generation else stock.open
             into[found.unit_id] = max(found.generation, into.get(found.unit_id, 0))
@@ -41,9 +43,7 @@ class Stock:
         return Stock(self.sealed, still, self.over)
 
 
-def clear(store: Store, stock: Stock, strays: Iterable[str] = ()) -> None:
-    """Delete what lies under ``partial/`` of generations that were sealed and of plans that are nobody's."""
-    for unit_id, generation in stock.over.items():
+def clear(store: Store, generations: Mapping[str, int]) -> None:
+    """Delete what lies under ``partial/`` of these units' generations: sealed since, or nobody's."""
+    for unit_id, generation in generations.items():
         clear_partials(store, unit_id, generation)
-    for unit_id in strays:
-        clear_partials(store, unit_id, 1)

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from jobs.config import InputConfig
-from jobs.planning.planning import JobPlan, cut_of, materialise, plan_run
+from jobs.planning.planning import JobPlan, RunPlanner, cut_of, materialise
 from jobs.planning.retry import plan_retry
 from jobs.planning.stock import Stock, clear
 from jobs.summary import total_up
@@ -76,7 +76,7 @@ class Corpus:
         settings = InputConfig(**{**TWO, **config})
         overview = survey(inputs or self.inputs(), cut_of(settings))
         before = everything(self.store)
-        plan = plan_run(overview, settings, self.store, Stock.take(self.store), stale)
+        plan = RunPlanner(overview, settings, self.store, stale).plan(Stock.take(self.store))
         assert everything(self.store) == before
         return plan
 
@@ -86,9 +86,9 @@ class Corpus:
 
     def written(self, plan: JobPlan, **config: Any) -> list[UnitPlan]:
         self.plannings += 1
-        clear(self.store, Stock.take(self.store))
+        clear(self.store, Stock.take(self.store).over)
         materialise(self.store, plan, InputConfig(**{**TWO, **config}), self.plannings, lambda: False)
-        clear(self.store, Stock.take(self.store), plan.strays)
+        clear(self.store, plan.strays)
         return [unit.load() for unit in plan.units]
 
     def run(
@@ -618,6 +618,33 @@ def test_a_document_keeps_its_markdown_file_when_a_namesake_comes(corpus):
     assert (Path(corpus.store.root) / "markdown/a.png.md").exists()
 
 
+@pytest.mark.parametrize("while_listing", [True, False], ids=["while we list", "before its plan is read"])
+def test_a_unit_that_another_process_seals_while_we_look_is_not_read_again(
+    corpus, monkeypatch, while_listing
+):
+    corpus.run(limit=1)
+    theirs = plans_of_another_cut(corpus, 4)[1]
+    corpus.store.create(plan_path(theirs.unit_id, 1), encode_plan(theirs))
+    list_output = corpus.store.list
+
+    def sealed_between(prefix: str = "") -> Any:
+        listed = list(list_output(prefix))
+        if while_listing and prefix in ("pages/", "partial/"):
+            monkeypatch.undo()
+            corpus.carry_out([theirs])
+        return iter(listed)
+
+    monkeypatch.setattr(corpus.store, "list", sealed_between)
+    stock = Stock.take(corpus.store)
+    if not while_listing:
+        monkeypatch.undo()
+        corpus.carry_out([theirs])
+    overview = survey(corpus.inputs(), cut_of(InputConfig(**TWO)))
+    plan = RunPlanner(overview, InputConfig(**TWO), corpus.store).plan_against(stock)
+    found = [document.doc_id for unit in plan.unwritten for document in unit.documents]
+    assert sorted(found) == ["b.pdf", "c.pdf", "d.pdf"]
+
+
 # Writing plans down
 
 
@@ -645,7 +672,7 @@ def test_partials_of_a_generation_that_was_sealed_are_cleared_away_but_not_by_a_
     corpus.store.create(plan_path(plan.unit_id, 1), encode_plan(plan))
     assert corpus.is_finished()
     assert list(corpus.store.list("partial/"))
-    clear(corpus.store, Stock.take(corpus.store))
+    clear(corpus.store, Stock.take(corpus.store).over)
     assert list(corpus.store.list("partial/")) == []
 
 
