@@ -65,6 +65,7 @@ class _State:
     dice: random.Random | None = None
     probability: float = 0.0
     faults: tuple[Fault, ...] = tuple(Fault)
+    unheeded: frozenset[str] = frozenset()
     requests: Counter[tuple[str, str]] = field(default_factory=Counter)
     injected: Counter[str] = field(default_factory=Counter)
     lock: threading.Lock = field(default_factory=threading.Lock)
@@ -141,6 +142,11 @@ class FaultProxy:
                 faults,
             )
 
+    def ignore_conditions(self, *headers: str) -> None:
+        """Be a server that takes these headers (all conditions of a write if none is named), and does not
+        heed them."""
+        self._state.unheeded = frozenset(name.lower() for name in headers or ("If-None-Match", "If-Match"))
+
     def reset(self) -> None:
         """Forget all faults and counts."""
         self._state = _State()
@@ -204,7 +210,8 @@ class _Handler(BaseHTTPRequestHandler):
         reading = self.command in ("GET", "HEAD")
         with nullcontext() if reading else self.writes:  # moto checks conditions without a lock; S3 does not
             connection = http.client.HTTPConnection(self.upstream, timeout=60)
-            headers = {k: v for k, v in self.headers.items() if k.lower() not in _HOP_BY_HOP}
+            left_out = _HOP_BY_HOP | (frozenset() if reading else self.proxy.state.unheeded)
+            headers = {k: v for k, v in self.headers.items() if k.lower() not in left_out}
             connection.request(self.command, self.path, body=body, headers=headers)
             answer = connection.getresponse()
             content = answer.read()

@@ -190,6 +190,7 @@ def assemble(
     def work() -> int:
         from jobs.config import load_config
         from jobs.factories import open_store
+        from jobs.planning.session import alone_in
         from manifests.errors import InputError
         from results.sealing import assemble_unit
         from results.unit_files import list_sealed, read_footer
@@ -199,8 +200,9 @@ def assemble(
         unit_ids = [unit_id for unit_id, _ in list_sealed(store)]
         if not unit_ids:
             raise InputError(f"{out} holds no sealed unit: nothing to assemble")
-        footers = [footer for unit_id in unit_ids if (footer := read_footer(store, unit_id))]
-        say(f"{sum(assemble_unit(store, footer) for footer in footers):,} documents assembled in {out}")
+        with alone_in(store, "assemble", settings.output.lease_s, say):
+            footers = [footer for unit_id in unit_ids if (footer := read_footer(store, unit_id))]
+            say(f"{sum(assemble_unit(store, footer) for footer in footers):,} documents assembled in {out}")
         return 0
 
     exit_with(work)
