@@ -17,6 +17,13 @@ MEMORY_BYTES = 64 * 2**20
 LEVEL = 1
 
 _values = attrgetter(*FIELDS)
+ID = FIELDS.index("doc_id")
+_MARKDOWN = FIELDS.index("markdown")
+
+
+def with_markdown(row: tuple[Any, ...], markdown: str) -> Document:
+    """The document of such fields with its Markdown file. ``dataclasses.replace`` takes ten times as long."""
+    return Document(*row[:_MARKDOWN], markdown, *row[_MARKDOWN + 1 :])
 
 
 class UnitSpool:

@@ -78,11 +78,12 @@ class _Notes:
     reserved: array[int] = field(default_factory=lambda: array("Q"))
 
     def passing(self, documents: Iterable[Document]) -> Iterator[Document]:
+        add_id, add_path = self.ids.append, self.paths.append
         for document in documents:
             self.bytes += document.size
-            self.ids.append(hash64(document.doc_id))
+            add_id(hash64(document.doc_id))
             path = markdown_path(document.doc_id)
-            self.paths.append(meeting_key(path))
+            add_path(meeting_key(path))
             if path.lower().endswith(RESERVED_SUFFIXES):
                 self.reserved.extend(_reserved_by(path))
             yield document

@@ -16,6 +16,7 @@ from jobs.planning.stock import Stock
 from manifests.documents import Document
 from manifests.errors import StoreError
 from manifests.markdown_paths import markdown_path, meeting_key, short_hash
+from manifests.spool import ID, with_markdown
 from manifests.survey import Survey
 from manifests.units import Cut, UnitPlan, cut_units, first_generation, in_shard
 from results.store import Created, Store
@@ -294,8 +295,8 @@ class _Planning:
             rows = np.flatnonzero(found == NOWHERE)
             fields = self.overview.units.rows(index) if len(rows) else []
             for row in rows.tolist():
-                document = Document(*fields[row])
-                yield replace(document, markdown=self._own_markdown(document.doc_id, held, renamed))
+                markdown = self._own_markdown(fields[row][ID], held, renamed)
+                yield with_markdown(fields[row], markdown)
 
     def _own_markdown(self, doc_id: str, held: Holdings, renamed: set[int]) -> str:
         """A Markdown file for a new document that is no earlier one's."""
