@@ -21,8 +21,8 @@ from jobs.settings import explained, from_environment, parsed, paths_in
 from manifests.errors import ConfigError
 from manifests.secrets import masked_words
 from manifests.units import MAX_BYTES, MAX_DOCUMENTS
-from results.claims import LEASE_S
 from results.fingerprint import CHANGES_RESULT, fingerprint, result_fields
+from results.participants import LEASE_S
 
 __all__ = ["JobConfig", "fingerprint", "load_config"]
 

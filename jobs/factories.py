@@ -15,7 +15,7 @@ from aws.s3_store import S3Store
 from cluster.config import FleetSpec
 from cluster.roles import RowSink
 from jobs.config import JobConfig
-from jobs.job_file import PATH
+from results.job_claim import PATH
 from results.local_store import LocalStore
 from results.store import Store
 from results.writer import UnitWriter, WriterConfig

@@ -31,6 +31,8 @@ def valid_id(doc_id: str) -> str:
 
 def local_uri(path: str | Path) -> str:
     """The uri of an absolute local path; ``documents.local_path`` is its inverse."""
+    if isinstance(path, str) and path.isascii():  # nearly all, and there are millions
+        return path
     raw = os.fsencode(path)
     try:
         return raw.decode()
@@ -45,6 +47,8 @@ def document_id(path: str) -> str:
     U+FFFD, what is longer than ``MAX_ID_BYTES`` is cut; then ``~`` and 8 hex digits of the path's
     hash stand before the extension.
     """
+    if path.isascii() and path.isprintable() and path[:1] not in ("", "/", ".") and len(path) <= MAX_ID_BYTES:
+        return path
     raw = path.encode("utf-8", "surrogateescape")
     text = NOT_IN_IDS.sub("\ufffd", raw.decode("utf-8", "replace"))
     if text == path and len(raw) <= MAX_ID_BYTES:

@@ -148,13 +148,14 @@ def _local_documents(root: Root, before: list[Root], tally: Tally) -> Iterator[D
     names: Iterable[str] = root.names
     if root.kind is not Kind.FILES:
         names = walk(root.base, root.names or ("**",), tally)
+    folder = posixpath.join(root.base, "")
     for name in names:
-        path = posixpath.join(root.base, name)
+        path = folder + name
         if root.kind is Kind.GLOB and not matches(name, root.names):
             continue
         if any(covers(other, path) for other in before):
             tally.add("inside another input, read once", path)
-        elif posixpath.splitext(name)[1].lower() not in SUFFIXES:
+        elif name[name.rfind(".") :].lower() not in SUFFIXES:  # a third of splitext's time, for millions
             tally.add(OF_OTHER_KINDS, name)
         elif document := _local_document(path, root.id_of(name), tally):
             yield document

@@ -10,7 +10,7 @@ from results.store import Store
 from results.unit_files import read_footer
 
 _UNIT = r"[0-9a-f]{16}"
-_MARKS = re.compile(rf"partial/{_UNIT}/g\d{{4,}}/.+|logs/\d{{8}}T\d{{6}}-[0-9a-f]{{6}}/.+|claims/[^/]+\.json")
+_MARKS = re.compile(rf"partial/{_UNIT}/g\d{{4,}}/.+|logs/\d{{8}}T\d{{6}}-[0-9a-f]{{6}}/.+|claims/.+")
 _SEALED = re.compile(rf"pages/({_UNIT})\.parquet")
 _BESIDE = re.compile(rf"markdown/.+|history/{_UNIT}\.g\d+\.parquet|summary\.json|failures\.jsonl")
 """Ours only beside what certainly is: others call folders so, too."""

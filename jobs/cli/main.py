@@ -134,15 +134,18 @@ def assemble(given: options.Given, out: options.Out) -> None:
 
     def work(stop: Interrupts) -> int:
         from jobs.factories import open_store
+        from jobs.planning.session import alone_in
         from manifests.errors import InputError
         from results.output import Output
         from results.sealing import assemble_unit
 
-        store = open_store(out, loaded(given).s3)
-        assembled = [assemble_unit(store, footer) for footer in Output(store).units()]
-        if not assembled:
+        settings = loaded(given)
+        store = open_store(out, settings.s3)
+        footers = list(Output(store).units())
+        if not footers:
             raise InputError(f"{out} holds no sealed unit: nothing to assemble")
-        say(f"{sum(assembled):,} documents assembled in {out}")
+        with alone_in(store, "assemble", settings.output.lease_s, stop, say):
+            say(f"{sum(assemble_unit(store, footer) for footer in footers):,} documents assembled in {out}")
         return 0
 
     exit_with(work)
@@ -172,11 +175,12 @@ def verify(
         from jobs.verify.check import VerifyS3Options, print_findings
         from jobs.verify.check import verify as check
 
-        s3 = loaded(given).s3
+        settings = loaded(given)
+        s3 = settings.s3
         if repair:
             from jobs.repairing import repair_output
 
-            say(str(repair_output(out, s3)))
+            say(str(repair_output(out, settings, stop, say)))
         findings = check(out, manifest or [], VerifyS3Options(s3.endpoint_url, s3.region, s3.profile), hashes)
         print_findings(findings)
         return 0 if findings.ok else 1

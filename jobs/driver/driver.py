@@ -4,7 +4,7 @@ counters; never pixels, never texts. Who is to blame for what fails is decided b
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from cluster.fleet import (
@@ -29,7 +29,7 @@ from jobs.driver.events import Watcher
 from jobs.driver.judge import Judge
 from jobs.driver.liveness import Liveness, Stopped, TimeLimits, describe
 from jobs.driver.open_unit import OpenUnit
-from jobs.driver.plan_queue import PlanQueue
+from jobs.driver.plan_queue import PlanQueue, QueuedUnit, UnitClaims
 from jobs.driver.read_queue import ReadQueue
 from jobs.driver.render_queue import RenderQueue
 from jobs.driver.room import room_for
@@ -38,7 +38,6 @@ from jobs.driver.standing import take_snapshot
 from manifests.errors import JobError
 from manifests.pages import DOCUMENT_PAGE
 from manifests.units import UnitPlan
-from results.claims import Claims
 from results.read_report import ReadReport
 from results.rows import Status
 
@@ -54,7 +53,6 @@ class DriverConfig:
 
     run_id: str
     fingerprint: str
-    inputs_digest: str
     window_bytes: int | None
     stall_s: float
     page_timeout_s: float
@@ -69,7 +67,7 @@ class DriverConfig:
 class Driver:
     """Runs plans on a fleet until every unit is sealed. One instance, one run."""
 
-    def __init__(self, fleet: Fleet, claims: Claims, config: DriverConfig, watcher: Watcher) -> None:
+    def __init__(self, fleet: Fleet, claims: UnitClaims, config: DriverConfig, watcher: Watcher) -> None:
         proven = config.was_ever_read
         self.progress = Progress()
         self.reading = ReadQueue(fleet.stored, proven=proven)
@@ -99,8 +97,8 @@ class Driver:
 
     def run(
         self,
-        plans: Iterator[UnitPlan],
-        is_done: Callable[[UnitPlan], bool],
+        plans: Iterable[QueuedUnit | UnitPlan],
+        is_done: Callable[[QueuedUnit], bool],
         stop_asked: Callable[[], bool],
     ) -> None:
         """Work until nothing is left. ``is_done`` asks the store whether another process sealed a unit.
@@ -108,7 +106,7 @@ class Driver:
         Raises Stopped, JobError, StoreError; what is finished by then is the writer's.
         """
         self._live.start()
-        queue = PlanQueue(plans, self._claims, self._config.inputs_digest, is_done, self._sealed_before)
+        queue = PlanQueue(plans, self._claims, is_done, self._sealed_before)
         while True:
             if stop_asked():
                 raise Stopped("stopped")
@@ -152,9 +150,9 @@ class Driver:
         enough = 32 * max(1, self.rendering.width)
         return not opening and len(self.rendering) < enough
 
-    def _sealed_before(self, plan: UnitPlan) -> None:
+    def _sealed_before(self, documents: int) -> None:
         self.progress.units_sealed += 1
-        self.progress.documents_sealed += len(plan.wanted_indexes())
+        self.progress.documents_sealed += documents
 
     def _opened(self, event: UnitOpened) -> None:
         unit = self._units[event.unit]

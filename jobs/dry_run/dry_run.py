@@ -19,7 +19,8 @@ from jobs.flow import RunOptions
 from jobs.job_file import read_job
 from jobs.job_settings import fingerprint_on
 from jobs.models.begun import as_begun
-from jobs.planning.planning import plan_run
+from jobs.planning.planning import RunPlanner, cut_of
+from jobs.planning.stock import Stock
 from jobs.summary import total_up
 from manifests.documents import IMAGE_SUFFIXES
 from manifests.errors import PagefleetError, StoreError
@@ -130,8 +131,10 @@ def _output_lines(
         )
     elif found is not None:
         stale = wanted if job.replaced or job.fingerprint != wanted else ""
-        plan = plan_run(found, config.input, store, stale, survey(found))
-        left = sum(len(unit.wanted_indexes()) for unit in plan.plans)
+        overview = survey(found, cut_of(config.input))
+        plan = RunPlanner(overview, config.input, store, stale).plan(Stock.take(store))
+        left = sum(unit.wanted for unit in plan.units)
+        left += sum(len(unit.wanted_indexes()) for unit in plan.unwritten)
         stored = total_up(store).pages
         yield ok("output", f"goes on: {stored:,} pages stored, {left:,} of {plan.documents:,} documents left")
 

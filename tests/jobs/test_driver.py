@@ -38,12 +38,14 @@ from jobs.driver.events import DriverEvent, QuietWatcher
 from jobs.driver.liveness import Stopped
 from jobs.driver.snapshot import Snapshot
 from manifests.documents import Document
-from manifests.errors import DocumentError, JobError, OutputRefused
+from manifests.errors import DocumentError, JobError
 from manifests.pages import DOCUMENT_PAGE, plan_pages
 from manifests.units import Unit, UnitPlan, cut_units, first_generation
 from manifests.work import PROBE_UNIT, OpenedDocument, RenderCall, UnavailableSource
-from results.claims import Claims, Owner
+from results.job_claim import JobClaim
 from results.local_store import LocalStore
+from results.owner import Owner
+from results.participants import Purpose
 from results.read_report import ReadReport
 from results.rows import BLANK_TEXT, ResultRow, Status, rows_to_batch
 from results.unit_files import read_footer, read_plan, sealed_path
@@ -506,15 +508,11 @@ class NoClaims:
     """Everything is ours, until a test says otherwise."""
 
     def __init__(self) -> None:
-        self.taken: dict[str, Owner] = {}
+        self.taken: dict[str, str] = {}
         self.losing: set[str] = set()
-        self.alive = True
 
-    def acquire(self, unit_id: str) -> Owner | None:
+    def acquire(self, unit_id: str) -> str | None:
         return self.taken.get(unit_id)
-
-    def is_alive(self, unit_id: str, holder: Owner) -> bool:
-        return self.alive
 
     def release(self, unit_id: str) -> None:
         self.taken.pop(unit_id, None)
@@ -1248,7 +1246,7 @@ def test_pages_in_flight_stay_within_the_window_however_slow_the_engine_is(tmp_p
 # Claims
 
 
-OTHER = Owner("other-run", "digest", "elsewhere", "boot", "ns", 1, 0.0)
+OTHER = "run other-run, process 1 elsewhere"
 
 
 @pytest.mark.parametrize("seed", range(6))
@@ -1326,31 +1324,12 @@ def test_a_unit_another_process_sealed_is_not_read_again(tmp_path, monkeypatch):
     assert driver.progress.units_sealed == 2
 
 
-def test_another_job_with_other_inputs_on_the_same_output_is_refused(tmp_path):
-    bench = Bench(tmp_path, good(1))
-    bench.claims.taken[bench.units[0].unit_id] = Owner("r9", "other-inputs", "far", "b", "n", 77, 0.0)
-    with pytest.raises(OutputRefused, match=r"r9.*77 on far"):
-        bench.run()
-
-
-def test_a_claim_with_other_inputs_that_shows_no_life_is_waited_for_until_it_is_free(tmp_path, monkeypatch):
-    monkeypatch.setattr("jobs.driver.plan_queue.ASK_AGAIN_S", 0.0)
-    bench = Bench(tmp_path, good(1))
-    bench.claims.taken[bench.units[0].unit_id] = Owner("r9", "other-inputs", "far", "b", "n", 77, 0.0)
-    bench.claims.alive = False
-
-    def its_lease_ends(driver: Driver) -> None:
-        if bench.fleet.turns == 300:
-            bench.claims.taken.clear()
-
-    bench.run(observe=its_lease_ends)
-    bench.check()
-
-
 def test_two_jobs_on_one_output_share_the_units_between_them(tmp_path):
     bench = Bench(tmp_path, good(4), per_unit=1)
-    claims = Claims(bench.store, Owner.this_process("one", "digest"), lease_s=60.0)
-    other = Claims(bench.store, Owner.this_process("two", "digest"), lease_s=60.0)
+    both = [JobClaim(bench.store, Owner.this_process(name), Purpose("ocr", "digest")) for name in ("1", "2")]
+    for each in both:
+        assert each.enter(lambda stored: {}, lambda seconds: False, print)
+    claims, other = (each.units() for each in both)
     try:
         assert other.acquire(bench.units[0].unit_id) is None
         bench.claims = claims
@@ -1359,8 +1338,8 @@ def test_two_jobs_on_one_output_share_the_units_between_them(tmp_path):
         read = {doc_id for doc_id, _, _ in bench.fleet.read_pages}
         assert read == {"good1", "good2", "good3"}
     finally:
-        claims.release_all()
-        other.release_all()
+        for each in both:
+            each.leave()
 
 
 # Time
