@@ -257,7 +257,7 @@ class _Run:
         failed = totals.counts[Status.FAILED]
         if not failed:
             return EXIT_OK
-        self._say(f"{failed:,} pages failed; the most frequent reasons:")
+        self._say(f"{failed:,} page{'s' * (failed > 1)} failed; the most frequent reasons:")
         for reason, count in reasons.items():
             self._say(f"{count:>9,} × {reason}")
         self._say(

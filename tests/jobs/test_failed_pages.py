@@ -35,8 +35,8 @@ def test_a_few_failed_pages_are_told_with_their_reasons_and_tolerated(pagefleet:
     folder, out = make_corpus(tmp_path / "in", 4, 6), tmp_path / "out"
     said = pagefleet.ocr(folder, "-o", out, sets=[DEFAULT], fail_on=["d00.pdf#2"])
     assert said.exit_status == 0
-    assert "1 pages failed; the most frequent reasons:" in said.words
-    assert re.search(r"^ +1 × scripted to refuse …#2$", said.words, re.MULTILINE)
+    assert "1 page failed; the most frequent reasons:" in said.words
+    assert re.search(r"^ +1 × scripted to refuse …#N$", said.words, re.MULTILINE)
     assert f"'pagefleet retry {out}' reads them again" in said.words
 
 

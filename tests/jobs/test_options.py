@@ -29,7 +29,7 @@ TAKEN = {
     | {"--shard-index", "--num-shards", "--server-url", "--batch-size", "--device", "--gpus"}
     | {"--tensor-parallel-size", "--tp"},
     "assemble": S3 | GENERAL,
-    "verify": S3 | GENERAL | {"--manifest", "-m", "--hashes"},
+    "verify": S3 | GENERAL | {"--manifest", "-m", "--hashes", "--repair"},
     "ask": S3
     | GENERAL
     | {"--prompt", "--json", "--engine", "--model", "--mode", "--size", "--server-url", "--lang", "--device"}

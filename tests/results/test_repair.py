@@ -14,8 +14,10 @@ import pyarrow.parquet as pq
 import pytest
 from typer.testing import CliRunner
 
-from aws.config import S3Config
 from jobs.cli.main import app
+from jobs.config import JobConfig
+from jobs.interrupts import Interrupts
+from jobs.job_file import Unchanged
 from jobs.repairing import repair_output
 from jobs.summary import total_up, write_reports
 from jobs.verify.check import verify
@@ -23,9 +25,11 @@ from manifests.documents import Document
 from manifests.errors import InputError, OutputRefused
 from manifests.units import UnitPlan
 from results.assembly import IMAGE_FLAG, page_image_file
-from results.claims import Claims, Owner
+from results.job_claim import JobClaim
 from results.local_store import LocalStore
 from results.output import Output
+from results.owner import Owner
+from results.participants import Purpose
 from results.repair import repair
 from results.rows import SCHEMA, ResultRow, Status, rows_to_batch
 from results.unit_files import (
@@ -111,7 +115,7 @@ class Doubled:
 
     def repaired(self) -> str:
         assert not verify(str(self.root / "out")).ok
-        told = str(repair_output(str(self.root / "out"), S3Config()))
+        told = str(repair_output(str(self.root / "out"), JobConfig(), Interrupts(), print))
         findings = verify(str(self.root / "out"))
         assert findings.ok, findings
         return told
@@ -300,7 +304,7 @@ def test_killed_at_any_write_the_same_repair_goes_on(tmp_path, monkeypatch, seed
             if r["status"] == "ok"
         }
         assert everywhere == good, f"killed after {writes} writes a page that was read well is gone"
-        repair_output(str(output.root / "out"), S3Config())
+        repair_output(str(output.root / "out"), JobConfig(), Interrupts(), print)
         findings = verify(str(output.root / "out"))
         assert findings.ok, findings
         assert {key for key, text in output.texts().items() if text} == good
@@ -332,18 +336,19 @@ def killed_after(count: int, monkeypatch: pytest.MonkeyPatch, work: Callable[[],
 
 def test_an_output_at_work_or_without_a_job_is_not_repaired(output):
     with pytest.raises(InputError, match="nothing to repair"):
-        repair_output(str(output.root / "out"), S3Config())
+        repair_output(str(output.root / "out"), JobConfig(), Interrupts(), print)
 
 
 def test_nothing_is_repaired_beside_a_job(output, monkeypatch):
     output.seal("x", pages(output.document("a"), "a"), output.document("a"))
     monkeypatch.setattr("jobs.repairing.read_job", lambda store: JOB)
-    claims = Claims(output.store, Owner.this_process("run", "in"))
-    claims.acquire("x")
-    with pytest.raises(OutputRefused, match="a job is at work"):
-        repair_output(str(output.root / "out"), S3Config())
-    claims.release_all()
-    repair_output(str(output.root / "out"), S3Config())
+    output.store.create("job.json", b"{}")
+    claim = JobClaim(output.store, Owner.this_process("run"), Purpose("ocr"))
+    assert claim.enter(Unchanged(output.store), lambda seconds: False, print)
+    with pytest.raises(OutputRefused, match="another job is at work"):
+        repair_output(str(output.root / "out"), JobConfig(), Interrupts(), print)
+    claim.leave()
+    repair_output(str(output.root / "out"), JobConfig(), Interrupts(), print)
 
 
 def test_the_command_repairs_and_then_says_whether_all_is_well(output):
