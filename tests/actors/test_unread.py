@@ -171,7 +171,7 @@ def read(engine, image: np.ndarray) -> Completion:
 
 
 def test_the_embedded_engine_tells_of_print_too_small_to_read(rapid):
-    answer = read(rapid, PRINT["4 pixels"])
+    answer = read(rapid, drawn(lines(4, count=60)))
     assert answer.unread and "unread_ink" in answer.flags
 
 

@@ -27,10 +27,10 @@ SMEAR = 11
 LONG_EM = 3.5
 FULL = 0.45
 STROKES, MANY_STROKES = 14, 40
-"""Edges across a bar. A word of five letters has as many as the first; in noise no bar has half the second."""
+"""Edges across a bar. A word of five letters has as many as the first; noise not half of the second."""
 STROKES_EM, FEW_STROKES_EM = 1.5, 0.9
-"""The same for each of its heights along it: print has 2 to 4, print of 4 pixels and noise have 1. The second
-holds for a bar of many strokes."""
+"""The same for each of its heights along it: print has 2 to 4, print of 4 pixels and noise have 1. The
+second holds for a bar of many strokes."""
 CHECKED_PIXELS = 12_000_000
 MANY_LINES = 8
 """Lines left unread from which on it matters whether they are more than those that were read."""

@@ -124,8 +124,8 @@ class RapidOcrEngine:
             and score >= MIN_SCORE
             and (place < detected or score >= CERTAIN or not is_stroke(quads[place]))
         ]
-        if not printed:  # what is left of lines that were found shines through from the other side
-            return Completion("") if quads else nothing_read(page.image)
+        if not printed:  # what is left of the lines that were found shines through from the other side
+            return nothing_read(page.image)
         shapes = [crops[place].shape[1] / crops[place].shape[0] for place in printed]  # as they were read
         verdict = judge_scripts([known[place] for place in printed], shapes)
         if verdict.covered and not any(map(str.isalnum, "".join(line.text for line in lines))):
