@@ -4,26 +4,31 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
 
 import numpy as np
 
-from actors.chunks import Chunk, RenderedPage, TextLayer
-from actors.engines.base import SCRIPT_FLAG, Completion, Engine, EngineInfo, Image, Request
+from actors.attempts import Answer, Asker, OutOfTime
+from actors.chunks import Chunk, RenderedPage
+from actors.engines.base import Engine, EngineInfo, Image, Request
+from actors.engines.prompts import Asking
+from actors.liveness import Liveness
+from actors.page_rows import RowMaker
 from actors.render.image import decode_image, encode_jpeg
 from actors.render.raster import turn
-from actors.retry import Attempt, Problem, RetryPolicy
+from actors.retry import RetryPolicy
 from actors.watchdog import PageWatchdog
 from manifests.documents import Document
-from manifests.errors import EngineDead, EngineError, StoreError
+from manifests.errors import EngineDead, EngineError, JobError, StoreError
 from results.assembly import IMAGE_FLAG, page_image_file
 from results.read_report import ReadReport, report_on
-from results.rows import BLANK_TEXT, LAYER_FLAG, ResultRow, Status
+from results.rows import ResultRow, Status
 from results.store import Store
 
 LINGER_S = 0.2
+WAITING_TOLD_EVERY_S = 1.0
+"""While an engine waits (for servers), the driver hears of it at least this often."""
 WARM_UP_SIZE = (64, 256)
 WARM_UP_TOKENS = 16
 """Enough to see that the model writes: about an empty page it may write on and on."""
@@ -41,6 +46,9 @@ class ReaderConfig:
     fingerprint: str
     mode: str = ""
     prompt: str = ""
+    dialect: str = ""
+    other_modes: Mapping[str, Asking] = field(default_factory=dict)
+    """What the ladder may ask in place of ``prompt``, by the modes of ``retry``."""
     retry: RetryPolicy = field(default_factory=RetryPolicy)
     page_timeout_s: float = 0.0
     """Seconds one page may take, 0 for no limit."""
@@ -51,38 +59,45 @@ class ReaderConfig:
 
 
 @dataclass(frozen=True, slots=True)
-class _Answer:
-    """What the ladder came to. ``error`` is why no attempt gave any answer."""
+class _Outcome:
+    """A page's row. ``is_failure``: the engine could not read it, and the driver judges why."""
 
-    completion: Completion
-    attempts: int
-    problem: Problem | None = None
-    error: EngineError | None = None
+    row: ResultRow
+    is_failure: bool = False
 
 
 class PageReader:
     """Reads chunks with one engine and hands rows to the sink as pages finish.
 
-    Any number of chunks may be in progress; the engine sees at most ``info.concurrency`` requests.
+    Any number of chunks may be in progress; the engine sees at most ``info.concurrency`` requests. Rows of
+    pages that the engine could not read are not handed to the sink: they are in the reports
+    (``ReadReport.failures``).
     """
 
     def __init__(self, engine: Engine, config: ReaderConfig, sink: RowSink, replica: str) -> None:
         self._engine = engine
         self._config = config
         self._sink = sink
-        self._replica = replica
         self._slots = asyncio.Semaphore(engine.info.concurrency)
         self._draining = False
         self._unsent = 0
         self._sent = asyncio.Event()
         info, limit_s = engine.info, config.page_timeout_s
-        self._timeout_s = limit_s if info.abortable and not info.limits_time and limit_s else None
-        self._model = f"{info.model}@{info.revision}" if info.revision else info.model
+        self._rows = RowMaker(info, replica, config.run_id, config.fingerprint, config.mode)
+        self._liveness = Liveness(limit_s)
+        modes = {**config.other_modes, "": Asking(config.prompt, config.dialect)}
+        timeout_s = limit_s if info.abortable and not info.limits_time and limit_s else None
+        self._asker = Asker(engine, modes, config.retry, timeout_s, self._liveness)
         self._watchdog = PageWatchdog(limit_s if config.may_exit and not info.abortable else 0.0)
 
     @property
     def info(self) -> EngineInfo:
         return self._engine.info
+
+    @property
+    def waiting(self) -> str:
+        """What the engine waits for at present, as a sentence for people; empty when it does not."""
+        return self._engine.waiting
 
     async def warm_up(self) -> None:
         """Read one synthetic page, so that an engine that cannot read at all never holds real ones."""
@@ -111,12 +126,13 @@ class PageReader:
     ) -> ReadReport:
         """Read a chunk's pages (or those at the indexes ``only``) and hand their rows to the sink.
 
-        ``tell`` hears of pages as the sink has their rows; returns when it has every row. Raises
-        EngineDead when the engine will not answer again.
+        ``tell`` hears of pages as the sink has their rows, of failures, and of what the engine waits for;
+        returns when it has heard of every page. Raises EngineDead when the engine will not answer again,
+        EngineUnavailable when what it depends on has not answered for too long.
         """
         received = time.monotonic()
         pages = chunk.pages if only is None else [chunk.pages[i] for i in only]
-        decided = [self._decided_row(chunk, page) for page in pages if _is_decided(page)]
+        decided = [self._rows.decided(chunk, page) for page in pages if _is_decided(page)]
         self._unsent += len(decided)
         tasks = {
             asyncio.ensure_future(self._read_page(chunk, page, received))
@@ -130,133 +146,79 @@ class PageReader:
                 task.cancel()
 
     async def _collect(
-        self, chunk: Chunk, pending: set[asyncio.Task[ResultRow]], rows: list[ResultRow], tell: Tell
+        self, chunk: Chunk, pending: set[asyncio.Task[_Outcome]], rows: list[ResultRow], tell: Tell
     ) -> ReadReport:
         total = ReadReport()
+        failures: list[ResultRow] = []
         while pending or rows:
-            if pending and not rows:
-                done, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
-                if pending:  # linger: others may be about to finish, and one hand-over serves all
-                    more, pending = await asyncio.wait(pending, timeout=LINGER_S)
-                    done |= more
-                rows = [task.result() for task in done]
-            try:
-                await self._sink(chunk.unit_id, chunk.generation, rows)
-            finally:
-                self._unsent -= len(rows)
-                self._sent.set()
-            report = report_on(rows)
-            tell(report)
-            total += report
-            rows = []
+            if not rows:
+                done, pending = await _some_of(pending)
+                outcomes = [task.result() for task in done]
+                rows = [outcome.row for outcome in outcomes if not outcome.is_failure]
+                failures = [outcome.row for outcome in outcomes if outcome.is_failure]
+            await self._hand_over(chunk, rows)
+            report = replace(report_on(rows), failures=tuple(failures), waiting=self.waiting)
+            if rows or failures or report.waiting != total.waiting or report.waiting:
+                tell(report)
+                total += report
+            rows, failures = [], []
         return total
 
-    async def _read_page(self, chunk: Chunk, page: RenderedPage, received: float) -> ResultRow:
-        async with self._slots:
-            if self._draining:
-                await asyncio.Event().wait()  # the run ends: another will read this page
-            started = time.monotonic()
-            self._watchdog.started()
-            try:
-                row = await self._answered_row(chunk, page)
-            except (EngineDead, StoreError):
-                raise
-            except Exception as error:  # noqa: BLE001 - the boundary of a page: recorded, never lost
-                reason = str(error) if isinstance(error, EngineError) else f"{type(error).__name__}: {error}"
-                row = self._row(chunk, page, status=Status.FAILED, reason=reason)
-            finally:
-                self._watchdog.finished()
-            self._unsent += 1
-            return replace(row, queue_s=started - received, infer_s=time.monotonic() - started)
+    async def _hand_over(self, chunk: Chunk, rows: Sequence[ResultRow]) -> None:
+        if not rows:
+            return
+        try:
+            await self._sink(chunk.unit_id, chunk.generation, rows)
+        finally:
+            self._unsent -= len(rows)
+            self._sent.set()
 
-    async def _answered_row(self, chunk: Chunk, page: RenderedPage) -> ResultRow:
+    async def _read_page(self, chunk: Chunk, page: RenderedPage, received: float) -> _Outcome:
         document = chunk.documents[page.doc_index]
-        kept = await self._keep_image(document, page, page.image)
-        if page.status is not None:
-            return self._decided_row(chunk, page, kept)
-        answer = await self._answer(await self._request(document, page))
-        if row := self._layer_row(chunk, page, answer, kept):
-            return row
-        if answer.error:
-            raise answer.error
-        completion = answer.completion
-        if kept and completion.rotation:
-            await self._keep_image(document, page, turn(decode_image(page.image), completion.rotation))
-        reason = _reason(answer)
-        return self._row(
-            chunk,
-            page,
-            status=Status.FALLBACK if reason else Status.OK,
-            reason=reason,
-            completion=completion,
-            attempts=answer.attempts,
-            flags=page.flags + kept + _flags(completion),
-        )
+        with self._liveness.page():
+            async with self._slots:
+                if self._draining:
+                    await asyncio.Event().wait()  # the run ends: another will read this page
+                started = time.monotonic()
+                answer, kept = await self._answer(document, page)
+                ended = time.monotonic()
+            if isinstance(answer, Answer) and isinstance(answer.error, OutOfTime):
+                await self._liveness.blame((document.doc_id, page.page))
+        if answer is None:
+            row, is_failure = self._rows.decided(chunk, page, kept), False
+        else:
+            row = self._rows.answered(chunk, page, answer, kept)
+            is_failure = row.status is Status.FAILED
+        self._unsent += not is_failure
+        return _Outcome(replace(row, queue_s=started - received, infer_s=ended - started), is_failure)
 
-    async def _request(self, document: Document, page: RenderedPage) -> Request:
-        """The page as the engine wants it; converted, where it must be, off the event loop."""
-        image, prompt = page.image, document.prompt or self._config.prompt
-        encoded = isinstance(image, bytes)
-        if self._engine.info.takes_jpeg:
-            jpeg = image if encoded else await asyncio.to_thread(encode_jpeg, image)
-            return Request(document.doc_id, page.page, (), prompt, jpegs=(jpeg,))
-        array = await asyncio.to_thread(decode_image, image) if encoded else decode_image(image)
-        return Request(document.doc_id, page.page, (array,), prompt)
-
-    async def _answer(self, request: Request) -> _Answer:
-        attempt: Attempt | None = Attempt()
-        candidate: _Answer | None = None
-        error: EngineError | None = None
-        number = 0
-        while attempt is not None:
-            number = attempt.number
-            request = replace(request, temperature=attempt.temperature)
-            try:
-                completion = await asyncio.wait_for(self._engine.read(request), self._timeout_s)
-            except EngineError as refused:
-                error = refused
-                attempt = self._config.retry.next(attempt, Problem.ENGINE_ERROR)
-                continue
-            except TimeoutError:
-                error = EngineError(f"reading took longer than {self._timeout_s:g} s")
-                attempt = self._config.retry.next(attempt, Problem.TIMEOUT)
-                continue
-            problem = _problem(completion)
-            if problem is None:
-                return _Answer(completion, number)
-            candidate = _Answer(completion, number, problem)
-            attempt = self._config.retry.next(attempt, problem)
-        if candidate is not None:
-            return _Answer(candidate.completion, number, candidate.problem)
-        return _Answer(Completion(""), number, error=error or EngineError("the engine gave no answer"))
-
-    def _decided_row(self, chunk: Chunk, page: RenderedPage, kept: tuple[str, ...] = ()) -> ResultRow:
-        """The row of a page that no engine need see."""
-        row = self._row(chunk, page, flags=page.flags + kept)
-        return _with_layer(row, page.layer) if page.layer else row
-
-    def _layer_row(
-        self, chunk: Chunk, page: RenderedPage, answer: _Answer, kept: tuple[str, ...]
-    ) -> ResultRow | None:
-        """The page's own text where the engine has none, or none as good; None where it is not needed."""
-        why = str(answer.error or _reason(answer))
-        if not why or page.layer is None or not (answer.error or page.layer.trusted):
-            return None
-        row = self._row(
-            chunk,
-            page,
-            status=Status.FALLBACK,
-            reason=f"{why}; the page's text layer was taken",
-            attempts=answer.attempts,
-            flags=(*page.flags, *kept, LAYER_FLAG),
-        )
-        return _with_layer(row, page.layer)
+    async def _answer(self, document: Document, page: RenderedPage) -> tuple[Answer | None, tuple[str, ...]]:
+        """What the engine made of a page, None where it need not see it; and flags of its image, if kept."""
+        self._watchdog.started()
+        kept: tuple[str, ...] = ()
+        try:
+            kept = await self._keep_image(document, page, page.image)
+            if page.status is not None:
+                return None, kept
+            answer = await self._asker.ask(document, page)
+            if kept and answer.completion.rotation:
+                image = turn(decode_image(page.image), answer.completion.rotation)
+                await self._keep_image(document, page, image)
+            return answer, kept
+        except (EngineDead, StoreError, JobError):
+            raise
+        except EngineError as error:
+            return Answer(error=error), kept
+        except Exception as error:  # noqa: BLE001 - the boundary of a page: recorded, never lost
+            return Answer(error=EngineError(f"{type(error).__name__}: {error}")), kept
+        finally:
+            self._watchdog.finished()
 
     async def _keep_image(
         self, document: Document, page: RenderedPage, image: Image | bytes
     ) -> tuple[str, ...]:
         store = self._config.image_store
-        if store is None:
+        if store is None or not document.markdown:  # a control is no document of the job's
             return ()
         path = page_image_file(document.markdown, page.page)
         await asyncio.to_thread(
@@ -264,94 +226,23 @@ class PageReader:
         )
         return (IMAGE_FLAG,)
 
-    def _row(
-        self,
-        chunk: Chunk,
-        page: RenderedPage,
-        *,
-        status: Status | None = None,
-        reason: str = "",
-        completion: Completion | None = None,
-        attempts: int = 0,
-        flags: tuple[str, ...] = (),
-    ) -> ResultRow:
-        document = chunk.documents[page.doc_index]
-        opened = chunk.opened[page.doc_index]
-        answered = completion or Completion("")
-        width, height = page.width, page.height
-        if answered.rotation % 180:
-            width, height = height, width
-        status = status or page.status or Status.OK
-        reason = reason or page.reason
-        return ResultRow(
-            doc_id=document.doc_id,
-            uri=document.uri,
-            page=page.page,
-            status=status,
-            page_count=opened.page_count,
-            reason=reason,
-            text=completion.text if completion else BLANK_TEXT if status is Status.BLANK else "",
-            regions=answered.regions,
-            finish_reason=answered.finish_reason if completion else "",
-            attempts=attempts,
-            mode=self._config.mode,
-            model=answered.model or self._model,
-            engine=answered.engine or self._engine.info.name,
-            prompt_tokens=answered.prompt_tokens,
-            completion_tokens=answered.completion_tokens,
-            mean_confidence=answered.mean_confidence,
-            worst_confidence=answered.worst_confidence,
-            width=width,
-            height=height,
-            rotation=(page.rotation + answered.rotation) % 360,
-            render_s=page.render_s,
-            flags=flags or page.flags,
-            replica=self._replica,
-            generation=chunk.generation,
-            fingerprint=self._config.fingerprint,
-            source_version=opened.version or document.version,
-            run_id=self._config.run_id,
-            finished_at=datetime.now(UTC),
-            metadata=document.metadata,
-        )
+
+async def _some_of(
+    pending: set[asyncio.Task[_Outcome]],
+) -> tuple[set[asyncio.Task[_Outcome]], set[asyncio.Task[_Outcome]]]:
+    """Pages that are finished, and those that are not. None may be finished: then it is time to tell."""
+    first = asyncio.FIRST_COMPLETED
+    done, pending = await asyncio.wait(pending, timeout=WAITING_TOLD_EVERY_S, return_when=first)
+    if done and pending:  # linger: others may be about to finish, and one hand-over serves all
+        more, pending = await asyncio.wait(pending, timeout=LINGER_S)
+        done |= more
+    return done, pending
 
 
 def _tell_nobody(report: ReadReport) -> None:
     return None
 
 
-def _reason(answer: _Answer) -> str:
-    """Why the answer is not simply ok; empty when it is."""
-    if answer.problem:
-        return f"{answer.problem} after {answer.attempts} attempts"
-    script = answer.completion.uncovered_script
-    if script is None:
-        return answer.completion.unread
-    engine = answer.completion.engine or "the engine"
-    return f"script not covered: {script or 'the page'} cannot be read by {engine}"
-
-
-def _flags(completion: Completion) -> tuple[str, ...]:
-    if completion.uncovered_script is None:
-        return completion.flags
-    script = completion.uncovered_script
-    return (*completion.flags, SCRIPT_FLAG, *([f"{SCRIPT_FLAG}:{script}"] if script else []))
-
-
 def _is_decided(page: RenderedPage) -> bool:
     """Whether nothing is left to do for a page but its row."""
     return page.status is not None and page.image is None
-
-
-def _with_layer(row: ResultRow, layer: TextLayer) -> ResultRow:
-    """A row whose text is the page's own."""
-    return replace(row, text=layer.text, regions=layer.regions, engine=LAYER_FLAG, model="", mode="")
-
-
-def _problem(completion: Completion) -> Problem | None:
-    """What is wrong with an answer by the engine's own word."""
-    return {
-        "length": Problem.TRUNCATED,
-        "repetition": Problem.REPETITION,
-        "abort": Problem.TIMEOUT,
-    }.get(completion.finish_reason)

@@ -12,7 +12,7 @@ from benchmarks.report import Report, mebibytes
 from benchmarks.session import Session, scratch_folder
 from benchmarks.stubs import StubWorkers
 from cluster.config import ClusterConfig, FleetSpec
-from jobs.driver.driver import Driver
+from jobs.driver.snapshot import Snapshot
 from manifests.documents import Document
 
 PAGES = 100_000
@@ -83,8 +83,8 @@ def _growth(session: Session, first: int, pages: int) -> dict[str, Any]:
     """The driver's resident bytes after ``first`` pages and at the most from there to the end."""
     sizes: list[int] = []
 
-    def observe(driver: Driver) -> None:
-        if driver.progress.pages >= first:
+    def observe(snapshot: Snapshot) -> None:
+        if snapshot.pages >= first:
             sizes.append(driver_rss())
             sizes[1:] = [max(sizes[1:])] if len(sizes) > 1 else []
 

@@ -17,8 +17,9 @@ from benchmarks.pipeline import instant_job
 from benchmarks.report import Report
 from benchmarks.session import scratch_folder
 from jobs.flow import RunOptions, read_corpus
-from jobs.job_file import enter_output
-from jobs.planning.planning import Stock, plan_run
+from jobs.job_file import PATH, Entering
+from jobs.planning.planning import RunPlanner
+from jobs.planning.stock import Stock
 from jobs.summary import total_up
 from manifests.inputs import expand_inputs
 from manifests.survey import survey
@@ -55,9 +56,11 @@ def _measure(folder: Path, rows: int, each: int) -> dict[str, float]:
     manifest, output = folder / "manifest.parquet", folder / "out"
     _write_manifest(manifest, rows // each)
     inputs, config, store = [str(manifest)], instant_job(), LocalStore(output)
-    fingerprint = enter_output(store, config, tuple(inputs), new_generation=False).fingerprint
-    for plan in plan_run(expand_inputs(inputs), config.input, store).plans:
-        _fabricate(store, plan, each, fingerprint)
+    entering = Entering(store, config, tuple(inputs), new_generation=False)
+    store.create(PATH, json.dumps(entering(None)).encode())
+    planner = RunPlanner(survey(expand_inputs(inputs)), config.input, store)
+    for planned in planner.plan(Stock.take(store)).units:
+        _fabricate(store, planned.load(), each, entering.job.fingerprint)
     said: list[str] = []
     seconds = {"in all": _timed(lambda: read_corpus(inputs, str(output), config, RunOptions(), said.append))}
     if not said[0].startswith("nothing to read"):
@@ -65,10 +68,9 @@ def _measure(folder: Path, rows: int, each: int) -> dict[str, float]:
     found = expand_inputs(inputs)
     seconds["reading and checking the manifest once"] = _timed(lambda: sum(1 for _ in found))
     seconds["survey (reads the manifest)"] = _timed(lambda: survey(found))
+    overview = survey(found)
     seconds["listing the output"] = _timed(lambda: Stock.take(store))
-    seconds["planning (surveys, and reads it twice more)"] = _timed(
-        lambda: list(plan_run(found, config.input, store).plans)
-    )
+    seconds["planning"] = _timed(lambda: RunPlanner(overview, config.input, store).plan(Stock.take(store)))
     seconds["all footers, for the summary"] = _timed(lambda: total_up(store))
     return seconds
 

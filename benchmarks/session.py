@@ -14,13 +14,17 @@ from cluster.config import ClusterConfig, FleetSpec
 from cluster.fleet import Event, RendererUp, ReplicaUp
 from cluster.ray_fleet import RayFleet
 from jobs.config import JobConfig
-from jobs.driver.driver import Driver, DriverConfig, QuietWatcher
+from jobs.driver.driver import Driver, DriverConfig
+from jobs.driver.events import QuietWatcher
+from jobs.driver.snapshot import Snapshot
 from jobs.factories import Recipe
 from manifests.documents import Document
 from manifests.sources import local_version
 from manifests.units import cut_units, first_generation
-from results.claims import Claims, Owner
+from results.job_claim import JobClaim
 from results.local_store import LocalStore
+from results.owner import Owner
+from results.participants import Purpose
 
 UP_WITHIN_S = 120.0
 DIGEST = "benchmark"
@@ -40,7 +44,7 @@ class _StandingFleet:
     def wait_until_up(self) -> None:
         """Returns when all workers that were asked for are up."""
         self._fleet.start()
-        wanted = len(self._fleet._workers)
+        wanted = self._fleet.asked_for
         deadline = time.monotonic() + UP_WITHIN_S
         while len(self._up) < wanted:
             if time.monotonic() > deadline:
@@ -86,14 +90,15 @@ class Session:
     def __exit__(self, *error: object) -> None:
         self._fleet.stop()
 
-    def run(self, documents: Iterator[Document], observe: Callable[[Driver], None] | None = None) -> Ran:
+    def run(self, documents: Iterator[Document], observe: Callable[[Snapshot], None] | None = None) -> Ran:
         """Read documents; their ids must be new to this session's output."""
-        owner = Owner.this_process(f"run-{next(self._runs)}", DIGEST)
-        claims = Claims(self._store, owner)
+        owner = Owner.this_process(f"run-{next(self._runs)}")
+        claim = JobClaim(self._store, owner, Purpose(DIGEST))
+        claim.enter(lambda stored: {}, lambda seconds: False, print)
+        claims = claim.units()
         config = DriverConfig(
             run_id=owner.run_id,
             fingerprint=DIGEST,
-            inputs_digest=DIGEST,
             window_bytes=self._config.window_bytes,
             stall_s=300.0,
             page_timeout_s=60.0,
@@ -107,6 +112,7 @@ class Session:
             driver.run(plans, lambda _: False, lambda: False)
         finally:
             claims.release_all()
+            claim.leave()
         seconds = time.perf_counter() - started
         return Ran(driver.progress.pages, seconds, dict(driver.progress.statuses))
 

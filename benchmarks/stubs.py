@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
 
 import numpy as np
 
 from actors.chunks import Chunk, RenderedPage
 from actors.engines.base import EngineInfo
+from cluster.roles import RowSink
 from manifests.pages import PageSpan
 from manifests.work import OpenedDocument, RenderCall, RenderReport
 from results.local_store import LocalStore
@@ -51,8 +51,9 @@ class StubReader:
     """Makes a row of every page and hands a chunk's rows to the sink at once."""
 
     info = EngineInfo("stub", "stub", concurrency=WINDOW, window=WINDOW)
+    waiting = ""
 
-    def __init__(self, sink: Any, replica: str) -> None:
+    def __init__(self, sink: RowSink, replica: str) -> None:
         self._sink = sink
         self._replica = replica
 
@@ -99,7 +100,7 @@ class StubWorkers:
     def make_renderer(self) -> StubRenderer:
         return StubRenderer()
 
-    def make_reader(self, sink: Any, replica: str) -> StubReader:
+    def make_reader(self, sink: RowSink, replica: str) -> StubReader:
         return StubReader(sink, replica)
 
     def make_writer(self) -> UnitWriter:

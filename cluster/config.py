@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from typing import Annotated, Any, Literal
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
+
+from cluster.roles import Reader, Renderer, RowSink
+from results.writer import UnitWriter
 
 
 class ClusterConfig(BaseModel):
@@ -45,19 +48,15 @@ class ClusterConfig(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class FleetSpec:
-    """What the workers are made of: picklable factories, called in the worker's process.
+    """What the workers are made of: picklable factories, called in the worker's process, and what one
+    replica occupies. ``make_reader`` gets the sink for its rows and the replica's name."""
 
-    ``make_reader`` gets the row sink and the replica's name and returns an object with ``warm_up``,
-    ``read`` and ``info``; ``make_renderer`` one with ``render``; ``make_writer`` a unit writer.
-    """
-
-    make_renderer: Callable[[], Any]
-    make_reader: Callable[[Any, str], Any]
-    make_writer: Callable[[], Any]
+    make_renderer: Callable[[], Renderer]
+    make_reader: Callable[[RowSink, str], Reader]
+    make_writer: Callable[[], UnitWriter]
     num_cpus: float = 1.0
     num_gpus: int = 0
     memory_bytes: int = 0
-    env: Mapping[str, str] = field(default_factory=dict)
     gpus: str = ""
     """GPUs of a local cluster, by number: ``0,1``; empty: all."""
     idle_gpus: str = ""

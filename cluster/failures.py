@@ -1,18 +1,21 @@
-"""What a Ray error says: which cause, and whether it speaks against the pages a worker held."""
+"""What a failure on Ray means: which cause, and whether it speaks against the pages a worker held."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import ray
 from ray import exceptions
+from ray._private.state import state
+from ray.core.generated import gcs_pb2
 
 from cluster.fleet import Cause
 from manifests.errors import PagefleetError
 
-NODE_WORDS = ("node has died", "node died", "node was", "node failure", "preempt", "raylet", "node is dead")
-MEMORY_WORDS = ("memory monitor", "running low on memory")
-"""Not "OOM": Ray names the kernel's OOM killer as one possible cause of every death it cannot explain."""
+actor_tables: Any = gcs_pb2
+MEMORY_LINES = 2
+"""Of Ray's report of a kill for memory: which node, and how full it was. Pages of advice follow."""
 
 
 def own_error(error: BaseException) -> PagefleetError | None:
@@ -39,19 +42,56 @@ def is_chunk_loss(error: BaseException) -> bool:
     return isinstance(error, lost) or isinstance(getattr(error, "cause", None), lost)
 
 
-def cause_of(error: BaseException, node: str, *, started: bool) -> Cause:
+@dataclass(frozen=True, slots=True)
+class Death:
+    """What the cluster knows of an actor's end: whether Ray killed it for memory, with its report of that,
+    and whether its node was lost."""
+
+    memory_report: str = ""
+    node_lost: bool = False
+
+
+def cause_of(error: BaseException, death: Death, node: str, *, started: bool) -> Cause:
     """Why a worker on ``node`` is gone."""
-    words = str(error).lower()
-    if isinstance(error, exceptions.OutOfMemoryError) or any(word in words for word in MEMORY_WORDS):
+    if isinstance(error, exceptions.OutOfMemoryError) or death.memory_report:
         return Cause.MEMORY if started else Cause.START
     if (
         isinstance(error, exceptions.NodeDiedError | exceptions.ActorUnavailableError)
         or getattr(error, "preempted", False)
-        or any(word in words for word in NODE_WORDS)
+        or death.node_lost
         or (node and node not in live_nodes())
     ):
         return Cause.NODE
     return Cause.CRASH if started else Cause.START
+
+
+def death_of(error: BaseException) -> Death:
+    """What the cluster's table of actors says of the death behind an error. Ray's exceptions carry most
+    of it as a text only, and there is no public way to the table without a dashboard."""
+    if isinstance(error, exceptions.OutOfMemoryError):
+        return Death(memory_report=_first_lines(str(error)))
+    actor_id = getattr(error, "actor_id", None)
+    if not actor_id:
+        return Death()
+    try:
+        accessor: Any = state._global_state_accessor
+        row = accessor.get_actor_info(ray.ActorID(bytes.fromhex(actor_id)))
+        return read_death(actor_tables.ActorTableData.FromString(row).death_cause) if row else Death()
+    except Exception:  # noqa: BLE001 - with another version of Ray the exception's type must do
+        return Death()
+
+
+def read_death(cause: Any) -> Death:
+    """From Ray's ``ActorDeathCause`` message."""
+    died = cause.actor_died_error_context
+    return Death(
+        _first_lines(cause.oom_context.error_message),
+        died.reason == died.NODE_DIED or died.HasField("node_death_info"),
+    )
+
+
+def _first_lines(report: str) -> str:
+    return "\n".join(report.splitlines()[:MEMORY_LINES])
 
 
 def live_nodes() -> dict[str, dict[str, float]]:

@@ -9,12 +9,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, Protocol
+from typing import Protocol
 
+from cluster.roles import Chunk
 from manifests.units import UnitPlan
 from manifests.work import RenderCall, RenderReport
+from results.open_unit import DocumentState
 from results.read_report import ReadReport
 from results.rows import ResultRow
+from results.writer import SealReport
 
 UnitKey = tuple[str, int]
 """``(unit_id, generation)``."""
@@ -47,11 +50,11 @@ class RendererLost:
 
 @dataclass(frozen=True, slots=True)
 class RenderDone:
-    """``chunk`` is a handle that only the fleet understands."""
+    """``chunk`` goes to ``read`` as it is: pages, or where they are."""
 
     call: int
     report: RenderReport
-    chunk: Any
+    chunk: Chunk
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +87,8 @@ class ReplicaLost:
 
 @dataclass(frozen=True, slots=True)
 class ReadProgress:
-    """Pages of a read that finished while others of it go on."""
+    """Pages of a read that finished while others of it go on; none at times: each read is told of every
+    half second, with what its engine waits for (``report.waiting``)."""
 
     read: int
     report: ReadReport
@@ -110,15 +114,15 @@ class UnitOpened:
     """``states`` tells what is stored of each document already (see the writer)."""
 
     unit: UnitKey
-    states: dict[int, Any]
+    states: dict[int, DocumentState]
 
 
 @dataclass(frozen=True, slots=True)
 class UnitSealed:
-    """``report`` is the writer's seal report: sealed, or what is missing."""
+    """``report``: sealed, or what is missing."""
 
     unit: UnitKey
-    report: Any
+    report: SealReport
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,7 +161,7 @@ class Fleet(Protocol):
 
     def render(self, renderer: str, call: int, request: RenderCall) -> None: ...
 
-    def read(self, replica: str, read: int, chunk: Any, only: tuple[int, ...] | None) -> None:
+    def read(self, replica: str, read: int, chunk: Chunk, only: tuple[int, ...] | None) -> None:
         """Read a chunk's pages, or only those at these indexes."""
 
     def open_unit(self, plan: UnitPlan) -> None: ...
@@ -185,4 +189,5 @@ class Fleet(Protocol):
         """All stacks of all workers that still answer, for the report of a stall."""
 
     def stop(self) -> None:
-        """End every worker this fleet started."""
+        """End every worker this fleet started. Raises nothing; may be called at any time, also twice, and
+        when ``start`` failed half-way."""

@@ -10,20 +10,22 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import ray
 
+from cluster import roles, signals
 from manifests.errors import EngineDead
+from manifests.units import UnitPlan
 from manifests.work import RenderCall, RenderReport
+from results.open_unit import DocumentState
 from results.read_report import ReadReport
 from results.rows import ResultRow, rows_to_batch
+from results.writer import SealReport, UnitWriter
 
-LOG_TAIL_LINES = 40
-TAIL_BYTES = 16_384
-STACKS_WITHIN_S = 1.0
 REPORT_S = 0.5
 """How long a replica keeps to itself what pages came to: one slow page of a chunk must not hide that
 the others are done and there is room for more."""
@@ -41,24 +43,24 @@ class WorkerInfo:
     load_s: float = 0.0
 
 
-def _describe(**more: Any) -> WorkerInfo:
+def _describe() -> WorkerInfo:
     faulthandler.enable()  # a crash in native code leaves its stacks in the log
     faulthandler.register(signal.SIGUSR1, all_threads=True)
     stderr = Path("/proc/self/fd/2")
     log = str(stderr.readlink()) if stderr.is_symlink() else ""
-    return WorkerInfo(ray.get_runtime_context().get_node_id(), os.getpid(), log, **more)
+    return WorkerInfo(ray.get_runtime_context().get_node_id(), os.getpid(), log)
 
 
 class Renderer:
     """Renders one call at a time. A page over its time limit ends the process by design."""
 
-    def __init__(self, make_renderer: Callable[[], Any]) -> None:
+    def __init__(self, make_renderer: Callable[[], roles.Renderer]) -> None:
         self._renderer = make_renderer()
 
     def start(self) -> WorkerInfo:
         return _describe()
 
-    def render(self, call: RenderCall) -> tuple[RenderReport, Any]:
+    def render(self, call: RenderCall) -> tuple[RenderReport, roles.Chunk]:
         report, chunk = self._renderer.render(call)
         return report, chunk
 
@@ -67,18 +69,21 @@ class Renderer:
 class _Read:
     """A read in progress, and what its pages came to since it was last asked for."""
 
-    task: asyncio.Task[Any]
+    task: asyncio.Task[ReadReport]
     told: list[ReadReport]
 
 
 class Replica:
     """One engine. Any number of reads may be in progress; their rows go straight to the writer."""
 
-    def __init__(self, make_reader: Callable[[Any, str], Any], writer: Any, name: str) -> None:
+    _reader: roles.Reader
+
+    def __init__(
+        self, make_reader: Callable[[roles.RowSink, str], roles.Reader], writer: Any, name: str
+    ) -> None:
         self._make_reader = make_reader
         self._writer = writer
         self._name = name
-        self._reader: Any = None
         self._reads: dict[int, _Read] = {}
 
     async def describe(self) -> WorkerInfo:
@@ -89,15 +94,18 @@ class Replica:
         """Load the engine and read a warm-up page."""
         started = time.monotonic()
         try:
-            self._reader = await asyncio.to_thread(self._make_reader, self._sink, self._name)
+            self._reader = await asyncio.to_thread(self._load)
             await self._reader.warm_up()
         except Exception:
             traceback.print_exc()
             raise
         info = self._reader.info
-        return _describe(engine=info.name, window=info.window, load_s=time.monotonic() - started)
+        load_s = time.monotonic() - started
+        return replace(_describe(), engine=info.name, window=info.window, load_s=load_s)
 
-    async def read(self, number: int, chunk: Any, only: tuple[int, ...] | None) -> tuple[ReadReport, bool]:
+    async def read(
+        self, number: int, chunk: roles.Chunk, only: tuple[int, ...] | None
+    ) -> tuple[ReadReport, bool]:
         """Start to read; what is finished before long, and whether that is all. If not: ``go_on``."""
         told: list[ReadReport] = []
         task = asyncio.ensure_future(self._reader.read(chunk, only, told.append))
@@ -105,13 +113,16 @@ class Replica:
         return await self.go_on(number)
 
     async def go_on(self, number: int) -> tuple[ReadReport, bool]:
-        """What was finished of a read since it was last asked for, and whether it has ended."""
+        """What was finished of a read since it was last asked for, and whether it has ended.
+
+        Answers within ``REPORT_S`` also when nothing was: the driver hears what the engine waits for.
+        """
         read = self._reads[number]
         await asyncio.wait({read.task}, timeout=REPORT_S)
         if read.task.done():
             del self._reads[number]
             await self._result(read.task)
-        report = sum(read.told, ReadReport())
+        report = replace(sum(read.told, ReadReport()), waiting=self._reader.waiting)
         read.told.clear()
         return report, read.task.done()
 
@@ -119,7 +130,11 @@ class Replica:
         """Begin no more pages, and see that the writer has those that are finished."""
         await self._reader.drain()
 
-    async def _result(self, task: asyncio.Task[Any]) -> None:
+    def _load(self) -> roles.Reader:
+        with signals.let_through():
+            return self._make_reader(self._sink, self._name)
+
+    async def _result(self, task: asyncio.Task[ReadReport]) -> None:
         try:
             await task
         except EngineDead as error:
@@ -136,42 +151,33 @@ class Replica:
 class Writer:
     """The one writer. Ray restarts it when it dies and sends the calls it had not answered again."""
 
-    def __init__(self, make_writer: Callable[[], Any]) -> None:
+    def __init__(self, make_writer: Callable[[], UnitWriter]) -> None:
         self._writer = make_writer()
 
-    def call(self, method: str, *args: Any) -> Any:
-        return getattr(self._writer, method)(*args)
+    def open(self, plan: UnitPlan) -> dict[int, DocumentState]:
+        return self._writer.open(plan)
 
-    def add(self, unit_id: str, generation: int, batch: Any) -> None:
+    def add(self, unit_id: str, generation: int, batch: pa.RecordBatch) -> None:
         self._writer.add(unit_id, generation, batch)
 
-    def pid(self) -> int:
-        return os.getpid()
+    def add_rows(self, unit_id: str, generation: int, rows: Sequence[ResultRow]) -> int:
+        self._writer.add_rows(unit_id, generation, rows)
+        return len(rows)
 
+    def seal(self, unit_id: str, generation: int, page_counts: dict[int, int]) -> SealReport:
+        return self._writer.seal(unit_id, generation, page_counts)
 
-@ray.remote(num_cpus=0, max_retries=0)
-def read_log_tail(log: str) -> str:
-    """The end of a worker's log, read on its own node."""
-    return tail(log)
+    def stored(self, unit_id: str, generation: int, pages: Sequence[tuple[int, int]]) -> list[bool]:
+        return self._writer.stored(unit_id, generation, pages)
 
+    def restart_document(self, unit_id: str, generation: int, doc_index: int, version: str) -> None:
+        self._writer.restart_document(unit_id, generation, doc_index, version)
 
-@ray.remote(num_cpus=0, max_retries=0)
-def read_stacks(pid: int, log: str) -> str:
-    """Have a worker print all its stacks, even one stuck in native code, and read them."""
-    before = Path(log).stat().st_size if Path(log).is_file() else 0
-    os.kill(pid, signal.SIGUSR1)
-    deadline = time.monotonic() + STACKS_WITHIN_S
-    while time.monotonic() < deadline and Path(log).stat().st_size == before:
-        time.sleep(0.05)
-    return tail(log)
+    def abandon(self, unit_id: str, generation: int) -> None:
+        self._writer.abandon(unit_id, generation)
 
+    def flush(self) -> None:
+        self._writer.flush()
 
-def tail(log: str) -> str:
-    """The last lines of a file, empty when there is none."""
-    path = Path(log)
-    if not path.is_file():
-        return ""
-    with path.open("rb") as file:
-        file.seek(max(0, path.stat().st_size - TAIL_BYTES))
-        lines = file.read().decode(errors="replace").splitlines()
-    return "\n".join(lines[-LOG_TAIL_LINES:])
+    def check(self) -> None:
+        self._writer.check()

@@ -11,7 +11,7 @@ from aws.s3_source import S3Source, list_documents
 from jobs.config import JobConfig
 from manifests.build import build_manifest
 from manifests.documents import Document
-from manifests.errors import DocumentError
+from manifests.errors import DocumentError, SourceUnavailable
 from manifests.inputs import expand_inputs
 from manifests.work import RenderCall, RenderItem
 
@@ -28,7 +28,10 @@ def build_manifest_file(
 
     def count(document: Document) -> int:
         opening = RenderCall("", 1, (RenderItem(0, document),), max_pages=0, max_bytes=1, max_s=1.0)
-        opened = renderer.render(opening)[0].opened[0]
+        report, _ = renderer.render(opening)
+        if report.unavailable:
+            raise SourceUnavailable(report.unavailable[0].message)
+        opened = report.opened[0]
         if opened.error:
             raise DocumentError(opened.error)
         return opened.page_count

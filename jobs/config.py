@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import difflib
-import json
-import os
 from collections.abc import Iterable, Mapping
 from copy import deepcopy
-from hashlib import blake2b
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,26 +12,21 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field
 
 from actors.engines.config import EngineConfig
-from actors.engines.load import MODEL_KINDS, check_engine
+from actors.engines.load import check_engine
 from actors.render.config import RenderConfig
 from actors.retry import RetryPolicy
 from aws.config import S3Config
 from cluster.config import ClusterConfig
-from jobs.models.choice import merged, over_preset
+from jobs.settings import explained, from_environment, parsed, paths_in
 from manifests.errors import ConfigError
+from manifests.secrets import masked_words
 from manifests.units import MAX_BYTES, MAX_DOCUMENTS
-from results.claims import LEASE_S
+from results.fingerprint import CHANGES_RESULT, fingerprint, result_fields
+from results.participants import LEASE_S
 
-ENV_PREFIX = "PAGEFLEET_"
+__all__ = ["JobConfig", "fingerprint", "load_config"]
+
 POSTPROCESSING_VERSION = 1
-
-RENDER_FIELDS_OF_THE_RESULT = ("dpi", "longest_side", "max_pixels", "skip_blank", "text_layer")
-ENGINE_FIELDS_OF_THE_RESULT = ("kind", "model", "mode", "prompt", "lang", "engine_args")
-MODEL_FIELDS_OF_THE_RESULT = (
-    *("preset", "revision", "size", "subject", "prompt_format", "sampling", "processor_args"),
-    *("max_tiles", "dtype"),
-)
-VLLM_FIELDS_OF_THE_RESULT = ("kv_cache_dtype", "fp8_weights")
 
 
 class InputConfig(BaseModel):
@@ -71,9 +62,16 @@ class RunConfig(BaseModel):
     stall_s: float = Field(
         1800.0, gt=0, description="No page finished for this long: everything is dumped, exit 1."
     )
-    deadline_s: float | None = Field(None, gt=0, description="Stop (resumable, exit 130) after this long.")
-    max_failed: float = Field(
-        1.0, ge=0, le=1, description="Share of pages that may fail before the exit status is 3."
+    deadline_s: float | None = Field(
+        None, gt=0, description="Stop, resumable (exit 130), after so many seconds."
+    )
+    source_outage_s: float = Field(
+        600.0,
+        gt=0,
+        description="Sources that do not answer for this long stop the job (exit 1, resumable).",
+    )
+    max_failed_share: float = Field(
+        0.05, ge=0, le=1, description="Share of pages that may fail before the exit status is 3."
     )
     progress_s: float = Field(10.0, gt=0, description="Seconds between progress lines and log records.")
 
@@ -83,11 +81,13 @@ class JobConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    task: Literal["ocr"] = Field("ocr", description="What is done with each page.")
+    task: Literal["ocr"] = Field(
+        "ocr", description="What is done with each page.", json_schema_extra=CHANGES_RESULT
+    )
     input: InputConfig = Field(default_factory=InputConfig)
     render: RenderConfig = Field(default_factory=RenderConfig)
     engine: EngineConfig = Field(default_factory=EngineConfig)
-    retry: RetryPolicy = Field(default_factory=RetryPolicy)
+    retry: RetryPolicy = Field(default_factory=RetryPolicy, json_schema_extra=CHANGES_RESULT)
     cluster: ClusterConfig = Field(default_factory=ClusterConfig)
     output: OutputConfig = Field(default_factory=OutputConfig)
     s3: S3Config = Field(default_factory=S3Config)
@@ -95,32 +95,7 @@ class JobConfig(BaseModel):
 
     def result_fields(self) -> dict[str, Any]:
         """What changes a result, and nothing else: not placement, limits, timeouts, paths or inputs."""
-        render = self.render.model_dump(include=set(RENDER_FIELDS_OF_THE_RESULT), mode="json")
-        engine = self.engine.model_dump(include=set(ENGINE_FIELDS_OF_THE_RESULT), mode="json")
-        if self.engine.kind in MODEL_KINDS:
-            engine |= self._model_fields()
-        return {
-            "task": self.task,
-            "postprocessing": POSTPROCESSING_VERSION,
-            "retry": self.retry.model_dump(mode="json"),
-            **{f"render.{name}": value for name, value in render.items()},
-            **{f"engine.{name}": value for name, value in engine.items()},
-        }
-
-    def _model_fields(self) -> dict[str, Any]:
-        """A model's part of the result fields. A local folder counts by what it holds."""
-        config = self.engine
-        fields = config.model_dump(include=set(MODEL_FIELDS_OF_THE_RESULT), mode="json")
-        if config.kind == "vllm":
-            vllm = config.vllm.model_dump(include=set(VLLM_FIELDS_OF_THE_RESULT), mode="json")
-            fields |= {f"vllm.{name}": value for name, value in vllm.items()}
-        return fields | {"model": config.model_identity or config.model}
-
-
-def fingerprint(result_fields: Mapping[str, Any]) -> str:
-    """A short digest of what changes a result."""
-    canonical = json.dumps(result_fields, sort_keys=True, default=str)
-    return blake2b(canonical.encode(), digest_size=8).hexdigest()
+        return {"postprocessing": POSTPROCESSING_VERSION, **result_fields(self)}
 
 
 def load_config(
@@ -134,29 +109,26 @@ def load_config(
     ``assignments`` are ``engine.kind=vllm``; ``flags`` map dotted names to values (None: not given).
     Raises ConfigError naming the field, what is allowed, and the nearest name for an unknown one.
     """
-    values = merged(deepcopy(dict(base or {})), _read_file(file) if file else {})
-    for name, text in sorted(os.environ.items()):
-        if name.startswith(ENV_PREFIX):
-            path = name.removeprefix(ENV_PREFIX).lower().split("__")
-            if len(path) > 1 or path[0] == "task":
-                _assign(values, path, _parse(text), name)
-            elif meant := _section_meant(path[0]):
-                raise ConfigError(f"{name}: no such setting; did you mean {ENV_PREFIX}{meant.upper()}?")
-    for assignment in assignments:
-        name, equals, text = assignment.partition("=")
-        if not equals or not name.strip():
-            raise ConfigError(f"--set {assignment}: must be like engine.kind=rapidocr")
-        _assign(values, name.strip().split("."), _parse(text), f"--set {name}")
-    for name, value in flags.items():
-        if value is not None:
-            _assign(values, name.split("."), value, name)
+    from actors.models.presets.ladder import ladder_modes
+    from jobs.models.choice import merged, over_preset
+
+    below = _read_file(file) if file else {}
+    values = merged(deepcopy(dict(base or {})), below)
+    origins = dict.fromkeys(paths_in(below), str(file))
+    for variable, path, value in from_environment(JobConfig):
+        _assign(values, path, value, variable)
+        origins[tuple(path)] = variable
+    given = [(name, value) for name, value in flags.items() if value is not None]
+    for name, value in [*map(_assignment, assignments), *given]:
+        _assign(values, name.split("."), value, name)
+        origins[tuple(name.split("."))] = ""
     values = over_preset(values)
     try:
         config = JobConfig.model_validate(values)
     except pydantic.ValidationError as error:
-        lines = [_origin(file, item["loc"]) + _explain(item) for item in error.errors()]
-        raise ConfigError("\n".join(lines)) from None
+        raise ConfigError("\n".join(explained(item, JobConfig, origins) for item in error.errors())) from None
     check_engine(config.engine)
+    ladder_modes(config.engine, config.retry)
     if config.input.shard_index >= config.input.num_shards:
         raise ConfigError(
             f"input.shard_index must be below num_shards ({config.input.num_shards}), "
@@ -177,12 +149,11 @@ def _read_file(file: Path) -> dict[str, Any]:
     return values or {}
 
 
-def _parse(text: str) -> Any:
-    """A value as YAML reads it, so that numbers, lists and mappings can be given."""
-    try:
-        return yaml.safe_load(text) if text.strip() else text
-    except yaml.YAMLError:
-        return text
+def _assignment(text: str) -> tuple[str, Any]:
+    name, equals, value = text.partition("=")
+    if not equals or not name.strip():
+        raise ConfigError(f"--set {masked_words(text)}: must be like engine.kind=rapidocr")
+    return name.strip(), parsed(value)
 
 
 def _assign(values: dict[str, Any], path: list[str], value: Any, source: str) -> None:
@@ -193,47 +164,3 @@ def _assign(values: dict[str, Any], path: list[str], value: Any, source: str) ->
             raise ConfigError(f"{source}: {part} is not a section")
         node = child
     node[path[-1]] = value
-
-
-def _section_meant(name: str) -> str:
-    """The setting a variable without a section seems to mean (``dpi``, ``engine_kind``), or ''."""
-    for section in JobConfig.model_fields:
-        for setting in _known_fields([section]):
-            if name in (setting, f"{section}_{setting}"):
-                return f"{section}__{setting}"
-    return ""
-
-
-def _origin(file: Path | None, path: tuple[int | str, ...]) -> str:
-    """The file's name as a prefix when the setting stands there."""
-    node: Any = _read_file(file) if file else {}
-    for part in path:
-        if not isinstance(node, dict) or part not in node:
-            return ""
-        node = node[part]
-    return f"{file}: " if path else ""
-
-
-def _explain(item: Mapping[str, Any]) -> str:
-    path = [str(part) for part in item["loc"]]
-    where = ".".join(path)
-    if item["type"] == "extra_forbidden":
-        near = difflib.get_close_matches(path[-1], _known_fields(path[:-1]), 1, 0.5)
-        hint = f"; did you mean {'.'.join([*path[:-1], near[0]])}?" if near else ""
-        return f"{where}: no such setting{hint}"
-    message = item["msg"].removeprefix("Value error, ").replace("Input should be", "must be")
-    if item["type"] in ("model_type", "model_attributes_type"):
-        message = f"is a section: give one of its settings, like {where}.{_known_fields(path)[0]}"
-    shown = "" if "password" in where else f", got {item['input']!r}"
-    return f"{where}: {message[:1].lower()}{message[1:]}{shown}"
-
-
-def _known_fields(path: list[str]) -> list[str]:
-    model: type[BaseModel] = JobConfig
-    for part in path:
-        field = model.model_fields.get(part)
-        inner = field.annotation if field else None
-        if not (isinstance(inner, type) and issubclass(inner, BaseModel)):
-            return []
-        model = inner
-    return list(model.model_fields)

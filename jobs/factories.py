@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 from actors.engines.load import footprint, load_engine
+from actors.models.presets.ladder import ladder_modes
 from actors.page_reader import PageReader, ReaderConfig
 from actors.render.renderer import Renderer
 from actors.sources.cache import SourceCache
@@ -13,7 +13,9 @@ from aws.config import S3Config
 from aws.s3_source import S3Source
 from aws.s3_store import S3Store
 from cluster.config import FleetSpec
+from cluster.roles import RowSink
 from jobs.config import JobConfig
+from results.job_claim import PATH
 from results.local_store import LocalStore
 from results.store import Store
 from results.writer import UnitWriter, WriterConfig
@@ -55,13 +57,15 @@ class Recipe:
             encode=footprint(self.config.engine).takes_jpeg,
         )
 
-    def make_reader(self, sink: Any, replica: str) -> PageReader:
+    def make_reader(self, sink: RowSink, replica: str) -> PageReader:
         config = self.config
         reader = ReaderConfig(
             run_id=self.run_id,
             fingerprint=self.fingerprint,
             mode=config.engine.mode,
             prompt=config.engine.prompt,
+            dialect=config.engine.dialect,
+            other_modes=ladder_modes(config.engine, config.retry),
             retry=config.retry,
             page_timeout_s=config.engine.page_timeout_s,
             may_exit=self.engine_may_exit,
@@ -70,7 +74,7 @@ class Recipe:
         return PageReader(load_engine(config.engine), reader, sink, replica)
 
     def make_writer(self) -> UnitWriter:
-        writer = WriterConfig(self.run_id, self.fingerprint, self.config.output.flush_s)
+        writer = WriterConfig(self.run_id, self.fingerprint, self.config.output.flush_s, guard=PATH)
         return UnitWriter(self.store(), writer)
 
     def fleet_spec(self) -> FleetSpec:
@@ -85,7 +89,6 @@ class Recipe:
             num_cpus=one.num_cpus,
             num_gpus=one.num_gpus,
             memory_bytes=one.memory_bytes,
-            env=one.env,
             gpus=engine.gpus,
             idle_gpus="" if chosen else IDLE_GPUS.format(kind=engine.kind),
         )

@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import os
-import signal
-import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from dataclasses import dataclass, field
 from typing import Any
-from uuid import uuid4
 
 from actors.engines.load import check_taken
 from actors.models.weights.guard import check_model
@@ -19,29 +15,33 @@ from actors.scripts.languages import script_warnings
 from aws.s3_source import list_documents
 from cluster.fleet import Fleet
 from jobs.config import JobConfig
-from jobs.driver.driver import Driver, DriverConfig, Stopped
-from jobs.driver.plan_queue import OTHER_INPUTS
+from jobs.driver.driver import Driver, DriverConfig
+from jobs.driver.liveness import Stopped
+from jobs.driver.plan_queue import QueuedUnit
 from jobs.factories import Recipe, open_store
-from jobs.job_file import JobFile, check_still_ours, enter_output, read_job
+from jobs.interrupts import EXIT_INTERRUPTED, Interrupts
+from jobs.job_file import Entering, JobFile, Unchanged, read_job
+from jobs.job_settings import fingerprint_on
+from jobs.models.begun import as_begun, identified, pinned
 from jobs.models.gpu_groups import on_enough_gpus, visible_cards
-from jobs.planning.planning import Plan, materialise, plan_retry, plan_run
+from jobs.planning.planning import JobPlan, RunPlanner, cut_of
+from jobs.planning.retry import RetryPlanner
+from jobs.planning.session import Planner, Session, at_work, new_run_id
 from jobs.progress import ProgressLog
-from jobs.summary import check_against_plan, total_up, was_ever_read, write_reports
-from manifests.errors import InputError, OutputRefused, PagefleetError
+from jobs.summary import Totals, check_against_plan, total_up, was_ever_read, write_reports
+from manifests.errors import InputError, PagefleetError
 from manifests.inputs import InputSet, expand_inputs
 from manifests.survey import survey
-from manifests.units import UnitPlan
-from results.claims import Claims, Owner, at_work
+from results.job_claim import JobClaim, Settle, Terms
 from results.local_store import LocalStore
+from results.owner import Owner
+from results.participants import Purpose
 from results.rows import Status
 from results.store import Store
-from results.unit_files import read_footer
+from results.unit_files import list_sealed, read_footer
 
 EXIT_OK = 0
 EXIT_FAILED_PAGES = 3
-EXIT_INTERRUPTED = 130
-PLANNING = "planning"
-PLANNING_POLL_S = 0.5
 
 Say = Callable[[str], None]
 
@@ -53,6 +53,7 @@ class RunOptions:
     single_process: bool = False
     new_generation: bool = False
     resume_command: str = "the same command"
+    stop: Interrupts = field(default_factory=Interrupts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,14 +71,23 @@ def read_corpus(
     check_taken(config.engine)
     check_model(config.engine, must_exist=options.single_process or not joins_a_cluster(config))
     found = expand_inputs(inputs, lambda uri: list_documents(uri, config.s3))
-    overview = survey(found)  # before the output is touched: a malformed manifest must not bind it
+    # Before the output is touched: a malformed manifest must not bind it.
+    overview = survey(found, cut_of(config.input))
     store = open_store(output, config.s3)
-    job = enter_output(store, config, tuple(inputs), new_generation=options.new_generation)
+    stored = read_job(store)
+    config = (
+        identified(config) if stored is None or options.new_generation else as_begun(config, stored.config)
+    )
+    entering = Entering(store, config, tuple(inputs), options.new_generation)
 
-    def plan() -> Plan:
-        return plan_run(found, config.input, store, job.fingerprint if job.replaced else "", overview)
-
-    return _Run(store, job, output, options, say).carry_out(plan, found)
+    run = _Run(store, config, output, options, say)
+    purpose = Purpose("ocr", overview.digest, fingerprint_on(config, stored))
+    with run.enter(purpose, entering, len(overview.units)) as session:
+        if session is None:
+            return run.interrupted("stopped while waiting", 0)
+        job = entering.job
+        stale = job.fingerprint if job.replaced else ""
+        return run.carry_out(session, job, RunPlanner(overview, config.input, store, stale), found)
 
 
 def joins_a_cluster(config: JobConfig) -> bool:
@@ -93,101 +103,92 @@ def retry_failed(output: str, config: JobConfig | None, options: RunOptions, say
     if stored is None:
         raise InputError(f"{output} holds no pagefleet job: nothing to retry")
     job = JobFile(config or stored.config, stored.inputs, stored.fingerprint)
-    return _Run(store, job, output, options, say).carry_out(lambda: plan_retry(store, job.fingerprint), None)
+    run = _Run(store, job.config, output, options, say)
+    purpose = Purpose("retry", settings=job.fingerprint)
+    units = sum(1 for _ in list_sealed(store))
+    with run.enter(purpose, Unchanged(store, job.fingerprint), units) as session:
+        if session is None:
+            return run.interrupted("stopped while waiting", 0)
+        return run.carry_out(session, job, RetryPlanner(store, job.fingerprint), None)
 
 
 class _Run:
     """One run of a job on an output."""
 
-    def __init__(self, store: Store, job: JobFile, output: str, options: RunOptions, say: Say) -> None:
+    def __init__(self, store: Store, config: JobConfig, output: str, options: RunOptions, say: Say) -> None:
         self._store = store
-        self._job = job
-        self._config = job.config
+        self._config = config
         self._output = output
         self._options = options
         self._say = say
-        self._run_id = f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{uuid4().hex[:6]}"
+        self._run_id = new_run_id()
         self._started = time.monotonic()
-        if isinstance(store, LocalStore):
-            store.sweep()
+        self._job: JobFile
 
-    def carry_out(self, make_plan: Callable[[], Plan], inputs: InputSet | None) -> Outcome:
-        with _stop_signals() as stop_asked:
-            plan = self._plan(make_plan, stop_asked)
-            for warning in inputs.warnings if inputs else ():
-                self._say(f"warning: {warning}")
-            first = next(plan.plans, None)
-            if first is None:
-                self._say(f"nothing to read: {self._output} is complete")
-                return self._finish(plan, None)
-            self._say(f"{plan.documents:,} documents to {self._output} (run {self._run_id})")
-            return self._drive(plan, _chain(first, plan.plans), stop_asked)
+    @contextmanager
+    def enter(self, purpose: Purpose, settle: Settle, units: int) -> Iterator[Session | None]:
+        """The output is ours, or shared with jobs of the same purpose, until the end. None when stopped
+        while waiting for others; raises OutputRefused beside a job of another purpose."""
+        if isinstance(self._store, LocalStore):
+            self._store.sweep()
+        owner = Owner.this_process(self._run_id)
+        terms = Terms(self._config.output.lease_s, units, self._config.input.num_shards > 1)
+        claim = JobClaim(self._store, owner, purpose, terms)
+        with at_work(claim, self._store, settle, self._options.stop, self._say) as session:
+            yield session
 
-    def _plan(self, make_plan: Callable[[], Plan], stop_asked: threading.Event) -> Plan:
-        """Plan; where the cut depends on what the output holds, under a claim and written down."""
-        plan = make_plan()
-        if not plan.needs_materialising:
-            return plan
-        claims = self._claims(plan)
-        try:
-            while (holder := claims.acquire(PLANNING)) is not None:
-                if holder.inputs != plan.inputs_digest and claims.is_alive(PLANNING, holder):
-                    raise OutputRefused(
-                        f"another job ({holder}) is planning on this output with other inputs: wait for "
-                        "it to end"
-                    )
-                if stop_asked.wait(PLANNING_POLL_S):
-                    break
-            self._refuse_beside_others(plan)
-            plan = make_plan()
-            plan.plans = iter(materialise(self._store, plan.plans, plan.others))
-            return plan
-        finally:
-            claims.release_all()
+    def carry_out(self, session: Session, job: JobFile, planner: Planner, inputs: InputSet | None) -> Outcome:
+        self._job = job
+        plan = session.plan(planner, self._config.input)
+        if plan is None:
+            return self.interrupted("stopped while planning", 0)
+        for warning in inputs.warnings if inputs else ():
+            self._say(f"warning: {warning}")
+        if not plan.units:
+            self._say(f"nothing to read: {self._output} is complete")
+            return self._finish(plan, None)
+        self._say(f"{plan.documents:,} documents to {self._output} (run {self._run_id})")
+        return self._drive(plan, session)
 
-    def _refuse_beside_others(self, plan: Plan) -> None:
-        """Before plans are written down: those of a job that is refused would be read by the next."""
-        for owner in at_work(self._store):
-            if owner.inputs != plan.inputs_digest and owner.is_known_alive():
-                raise OutputRefused(OTHER_INPUTS.format(holder=owner))
+    def interrupted(self, why: str, pages: int) -> Outcome:
+        """Say how to go on."""
+        stored = f"what was finished ({pages:,} pages or more) is stored in {self._output}; " if pages else ""
+        self._say(f"{why}; {stored}to go on, run again:\n  {self._options.resume_command}")
+        return Outcome(EXIT_INTERRUPTED, {})
 
-    def _claims(self, plan: Plan) -> Claims:
-        owner = Owner.this_process(self._run_id, plan.inputs_digest)
-        return Claims(self._store, owner, self._config.output.lease_s)
-
-    def _drive(self, plan: Plan, plans: Iterator[UnitPlan], stop_asked: threading.Event) -> Outcome:
+    def _drive(self, plan: JobPlan, session: Session) -> Outcome:
         config = self._config
         log = ProgressLog(self._store, self._run_id, config.run.progress_s, plan.documents, self._say)
         fleet = self._fleet()
-        claims = self._claims(plan)
-        driver = Driver(fleet, claims, self._driver_config(plan), log)
+        claims, units = session.claims(plan)
+        driver = Driver(fleet, claims, self._driver_config(), log)
         driver.progress.documents_sealed = plan.sealed_documents
         try:
             fleet.start()
-            driver.run(plans, self._is_done, stop_asked.is_set)
-            log.record(driver)
-            fleet.flush()
+            with self._options.stop.polled():
+                driver.run(units, self._is_done, self._options.stop.is_set)
+                log.record(driver.snapshot())
+                fleet.flush()
         except (Stopped, KeyboardInterrupt) as stopped:
             fleet.drain()
-            why = str(stopped) or "interrupted"
-            self._say(
-                f"{why}; what was finished ({driver.progress.pages:,} pages or more) is stored in "
-                f"{self._output}; to go on, run again:\n  {self._options.resume_command}"
-            )
-            return Outcome(EXIT_INTERRUPTED, {})
-        except PagefleetError:
+            return self.interrupted(str(stopped) or "interrupted", driver.progress.pages)
+        except PagefleetError as error:
             with suppress(PagefleetError):  # the first error is the one to tell
                 fleet.drain()
+            if self._options.stop.is_set():  # what ends while we stop may do so in any way
+                return self.interrupted(f"stopped ({error})", driver.progress.pages)
             raise
         finally:
-            claims.release_all()
-            fleet.stop()
+            try:
+                claims.release_all()
+            finally:
+                fleet.stop()
         plan.changed += driver.progress.changed
         return self._finish(plan, driver)
 
     def _fleet(self) -> Fleet:
         recipe = Recipe(
-            self._on_enough_gpus(),
+            self._for_workers(),
             self._output,
             self._run_id,
             self._job.fingerprint,
@@ -201,37 +202,37 @@ class _Run:
 
         return RayFleet(recipe.fleet_spec(), self._config.cluster)
 
-    def _on_enough_gpus(self) -> JobConfig:
-        """The configuration with the GPUs in a group that the model needs on cards like this machine's."""
-        asked = self._config.engine
-        if asked.kind != "vllm":
-            return self._config
-        engine = on_enough_gpus(asked, visible_cards(asked))
-        if (size := engine.tensor_parallel_size) > asked.tensor_parallel_size:
-            self._say(f"the model does not fit one GPU: each replica takes {size} (tensor parallel)")
+    def _for_workers(self) -> JobConfig:
+        """The configuration with the model at its commit, and with the GPUs in a group that it needs on cards
+        like this machine's."""
+        engine = pinned(self._config.engine)
+        if engine.kind == "vllm":
+            asked = engine.tensor_parallel_size
+            engine = on_enough_gpus(engine, visible_cards(engine))
+            if (size := engine.tensor_parallel_size) > asked:
+                self._say(f"the model does not fit one GPU: each replica takes {size} (tensor parallel)")
         return self._config.model_copy(update={"engine": engine})
 
-    def _driver_config(self, plan: Plan) -> DriverConfig:
+    def _driver_config(self) -> DriverConfig:
         config = self._config
         return DriverConfig(
             run_id=self._run_id,
             fingerprint=self._job.fingerprint,
-            inputs_digest=plan.inputs_digest,
             window_bytes=config.cluster.window_bytes,
             stall_s=config.run.stall_s,
             page_timeout_s=config.render.page_timeout_s,
             open_timeout_s=config.render.open_timeout_s,
             deadline_s=config.run.deadline_s,
             start_timeout_s=config.cluster.start_timeout_s,
+            source_outage_s=config.run.source_outage_s,
             was_ever_read=was_ever_read(self._store),
         )
 
-    def _is_done(self, plan: UnitPlan) -> bool:
-        check_still_ours(self._store, self._job)
-        footer = read_footer(self._store, plan.unit_id)
-        return footer is not None and footer.generation >= plan.generation
+    def _is_done(self, unit: QueuedUnit) -> bool:
+        footer = read_footer(self._store, unit.unit_id)
+        return footer is not None and footer.generation >= unit.generation
 
-    def _finish(self, plan: Plan, driver: Driver | None) -> Outcome:
+    def _finish(self, plan: JobPlan, driver: Driver | None) -> Outcome:
         totals = total_up(self._store)
         check_against_plan(totals, plan.unit_ids)
         elapsed_s = time.monotonic() - self._started
@@ -249,10 +250,28 @@ class _Run:
         }
         summary = write_reports(self._store, totals, run)
         self._report(summary)
-        planned = totals.pages - totals.counts[Status.SKIPPED]
-        failed_share = totals.counts[Status.FAILED] / planned if planned else 0.0
-        tolerated = failed_share <= self._config.run.max_failed
-        return Outcome(EXIT_OK if tolerated else EXIT_FAILED_PAGES, summary)
+        return Outcome(self._judge(totals, summary["failure_reasons"]), summary)
+
+    def _judge(self, totals: Totals, reasons: dict[str, int]) -> int:
+        """Say why pages failed, if some did; the exit status that follows from how many did."""
+        failed = totals.counts[Status.FAILED]
+        if not failed:
+            return EXIT_OK
+        self._say(f"{failed:,} pages failed; the most frequent reasons:")
+        for reason, count in reasons.items():
+            self._say(f"{count:>9,} × {reason}")
+        self._say(
+            f"all of them: {self._output}/failures.jsonl; 'pagefleet retry {self._output}' reads them again"
+        )
+        planned, tolerated = totals.pages - totals.counts[Status.SKIPPED], self._config.run.max_failed_share
+        if failed <= planned * tolerated:
+            return EXIT_OK
+        what = f"{failed:,} of {planned:,} pages failed" if failed < planned else "every page failed"
+        self._say(
+            f"error: {what}, and the share that may is {tolerated:.4g} (--max-failed); "
+            f"first of all because of: {next(iter(reasons), '?')}"
+        )
+        return EXIT_FAILED_PAGES
 
     def _report(self, summary: dict[str, Any]) -> None:
         run, pages = summary["run"], summary["pages"]
@@ -274,37 +293,6 @@ class _Run:
         if run["changed_sources"]:
             names = ", ".join(run["changed_sources"][:5])
             self._say(f"changed since they were planned or read, so read again: {names}")
-        if pages.get(Status.FAILED):
-            self._say(
-                f"{pages[Status.FAILED]:,} pages failed: see {self._output}/failures.jsonl; "
-                f"'pagefleet retry {self._output}' reads them again"
-            )
         for line in script_warnings(summary["flags"]):
             self._say(f"warning: {line}")
         self._say(f"Markdown: {self._output}/markdown  rows: {self._output}/pages")
-
-
-def _chain(first: UnitPlan, rest: Iterator[UnitPlan]) -> Iterator[UnitPlan]:
-    yield first
-    yield from rest
-
-
-@contextmanager
-def _stop_signals() -> Iterator[threading.Event]:
-    """SIGINT and SIGTERM ask the run to stop; a second one ends it where it is."""
-    asked = threading.Event()
-
-    def ask(number: int, frame: Any) -> None:
-        if asked.is_set():
-            raise KeyboardInterrupt
-        asked.set()
-
-    if threading.current_thread() is not threading.main_thread():
-        yield asked
-        return
-    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield asked
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from itertools import chain, islice
 from typing import Any
 
-from jobs.config import JobConfig, fingerprint
-from manifests.errors import OutputRefused
-from results.claims import at_work
-from results.store import Created, Store
+from jobs.config import POSTPROCESSING_VERSION, JobConfig
+from jobs.job_settings import FIRST, fingerprint_on, from_store, to_store
+from manifests.errors import InputError, OutputRefused
+from manifests.secrets import masked
+from results.fingerprint import SCHEMA
+from results.job_claim import PATH
+from results.leftovers import strangers
+from results.store import Store
 
-PATH = "job.json"
 PACKAGES = ("pagefleet", "pyarrow", "pymupdf", "ray", "rapidocr")
 
 
@@ -27,17 +30,76 @@ class JobFile:
     fingerprint: str
     replaced: bool = False
     """Whether sealed units of an earlier fingerprint are to be read again."""
+    schema: int = SCHEMA
+    postprocessing: int = POSTPROCESSING_VERSION
 
 
 def read_job(store: Store) -> JobFile | None:
     """The job an output belongs to, or None for a fresh output."""
     found = store.read(PATH)
-    if found is None:
-        return None
+    return None if found is None else _decode(store, found[0])
+
+
+@dataclass(slots=True)
+class Entering:
+    """What becomes of ``job.json`` when a job enters the output; called while nobody else can, with what
+    is stored there. ``job`` is what this job goes by from then on."""
+
+    store: Store
+    config: JobConfig
+    inputs: tuple[str, ...]
+    new_generation: bool
+    job: JobFile = field(init=False)
+
+    def __call__(self, stored: bytes | None) -> dict[str, Any]:
+        """Raises OutputRefused when the output holds what this job must not touch."""
+        before = None if stored is None else _decode(self.store, stored)
+        wanted = fingerprint_on(self.config, before)
+        self.job = JobFile(self.config, self.inputs, wanted)
+        if before is None:
+            _refuse_strangers(self.store, wanted)
+        elif before.fingerprint == wanted:
+            self.job = replace(before, config=self.config, inputs=self.inputs)
+        elif self.new_generation:
+            self.job = replace(self.job, replaced=True)
+        elif _holds_rows(self.store):
+            raise OutputRefused(_difference(self.store, before.config, self.config))
+        # Otherwise an engine that could not start left its settings, and nothing else.
+        return _fields(self.job)
+
+
+@dataclass(frozen=True, slots=True)
+class Unchanged:
+    """For what works on an output as it is: a retry, an assembly. With a ``fingerprint``, only while the
+    output still is of those settings."""
+
+    store: Store
+    fingerprint: str = ""
+
+    def __call__(self, stored: bytes | None) -> dict[str, Any]:
+        if stored is None:
+            raise InputError(f"{self.store.root} holds no pagefleet job")
+        if self.fingerprint and _decode(self.store, stored).fingerprint != self.fingerprint:
+            raise OutputRefused(
+                f"another job with other settings has entered {self.store.root} since this one began: "
+                "run the same command again"
+            )
+        fields: dict[str, Any] = json.loads(stored)
+        return fields
+
+
+def _decode(store: Store, data: bytes) -> JobFile:
     try:
-        fields = json.loads(found[0])
-        config = JobConfig.model_validate(_without_secrets(fields["config"]))
-        return JobFile(config, tuple(fields["inputs"]), fields["fingerprint"], fields["replaced"])
+        fields = json.loads(data)
+        config = from_store(fields["config"])
+        return JobFile(
+            config,
+            tuple(fields["inputs"]),
+            fields["fingerprint"],
+            fields["replaced"],
+            fields.get("schema", FIRST),
+            fields.get("postprocessing", FIRST),
+        )
     except (ValueError, KeyError, TypeError) as error:
         raise OutputRefused(
             f"{store.root}/{PATH} is not a job this version wrote ({type(error).__name__}: {error}): "
@@ -45,66 +107,22 @@ def read_job(store: Store) -> JobFile | None:
         ) from error
 
 
-def enter_output(
-    store: Store, config: JobConfig, inputs: tuple[str, ...], *, new_generation: bool
-) -> JobFile:
-    """Make the output ours, or refuse it. Safe against two jobs entering at once."""
-    wanted = fingerprint(config.result_fields())
-    job = JobFile(config, inputs, wanted)
-    before = stored = read_job(store)
-    if stored is None:
-        _refuse_strangers(store)
-        if store.create(PATH, _encode(job)) is Created.CREATED:
-            return job
-        stored = read_job(store)
-    if stored is None or stored.fingerprint == wanted:
-        job = JobFile(config, inputs, wanted, replaced=bool(stored and stored.replaced))
-    elif new_generation:
-        job = JobFile(config, inputs, wanted, replaced=True)
-    elif before is None or _is_in_use(store):
-        raise OutputRefused(_difference(store, stored.config, config))
-    else:  # an engine that could not start left its settings, and nothing else
-        store.replace(PATH, _encode(job))
-        if _is_in_use(store):  # by that job, begun again meanwhile
-            store.replace(PATH, _encode(stored))
-            raise OutputRefused(_difference(store, stored.config, config))
-        return job
-    store.replace(PATH, _encode(job))
-    return job
-
-
-def check_still_ours(store: Store, job: JobFile) -> None:
-    """Raise OutputRefused when a job with other settings has entered the output since ``enter_output``.
-
-    To be asked once a claim is held: from then on the output is in use, and others are refused.
-    """
-    now = read_job(store)
-    if now is not None and now.fingerprint != job.fingerprint:
-        raise OutputRefused(
-            f"another job with other settings has taken over {store.root} since this one began: wait for it "
-            "to end, or choose another output"
-        )
-
-
-def _is_in_use(store: Store) -> bool:
-    """Whether somebody is at work here or any row is stored. Asked in this order, since a claim is given
-    back only after its rows are stored."""
-    if next(at_work(store), None) is not None:
-        return True
+def _holds_rows(store: Store) -> bool:
     entries = chain(store.list("partial/"), store.list("pages/"))
     return any(entry.path.endswith(".parquet") for entry in entries)
 
 
-def _encode(job: JobFile) -> bytes:
-    fields = {  # the fingerprint stands first: that is how walking an input knows an output
+def _fields(job: JobFile) -> dict[str, Any]:
+    return {  # the fingerprint stands first: that is how walking an input knows an output
         "fingerprint": job.fingerprint,
         "replaced": job.replaced,
-        "inputs": list(job.inputs),
-        "config": job.config.model_dump(mode="json"),
+        "inputs": masked(list(job.inputs)),
+        "schema": job.schema,
+        "postprocessing": job.postprocessing,
+        "config": to_store(job.config),
         "versions": {package: _version(package) for package in PACKAGES},
         "written_at": datetime.now(UTC).isoformat(timespec="seconds"),
     }
-    return json.dumps(fields, indent=2, ensure_ascii=False).encode()
 
 
 def _version(package: str) -> str:
@@ -114,17 +132,13 @@ def _version(package: str) -> str:
         return "not installed"
 
 
-def _without_secrets(fields: dict[str, Any]) -> dict[str, Any]:
-    """A masked password is no password."""
-    render = {name: value for name, value in fields.get("render", {}).items() if name != "password"}
-    return {**fields, "render": render}
-
-
-def _refuse_strangers(store: Store) -> None:
-    strangers = [entry.path for entry in islice(store.list(), 3)]
-    if strangers:
+def _refuse_strangers(store: Store, wanted: str) -> None:
+    """Raise OutputRefused for what is not ours. Processes that are about to enter are seen before there is
+    a job, and what a run left whose output was deleted is known."""
+    found = list(islice(strangers(store, wanted), 3))
+    if found:
         raise OutputRefused(
-            f"{store.root} is not empty and holds no pagefleet job ({', '.join(strangers)}, …): "
+            f"{store.root} is not empty and holds no pagefleet job ({', '.join(found)}, …): "
             "choose another output"
         )
 

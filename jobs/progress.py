@@ -8,10 +8,14 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
-from jobs.driver.driver import Driver
+from jobs.driver import events
+from jobs.driver.events import DriverEvent
+from jobs.driver.snapshot import Snapshot
+from results.logs import BestEffortLog
 from results.store import Store
 
 RECORDS_PER_SEGMENT = 60
+MAX_LOG_TAIL = 160
 
 
 class ProgressLog:
@@ -24,7 +28,7 @@ class ProgressLog:
     def __init__(
         self, store: Store, run_id: str, every_s: float, documents: int, say: Callable[[str], None]
     ) -> None:
-        self._store = store
+        self._log = BestEffortLog(store, say)
         self._run_id = run_id
         self._every_s = every_s
         self._documents = documents
@@ -35,48 +39,51 @@ class ProgressLog:
         self._segment: list[str] = []
         self._segments = 1
 
-    def happened(self, what: str) -> None:
-        self._say(f"{time.strftime('%H:%M:%S')}  {what}")
+    def on_event(self, event: DriverEvent) -> None:
+        self._say(f"{time.strftime('%H:%M:%S')}  {line_of(event)}")
 
-    def turned(self, driver: Driver) -> None:
+    def on_tick(self, snapshot: Snapshot) -> None:
         if time.monotonic() - self._last >= self._every_s:
-            self.record(driver)
+            self.record(snapshot)
 
-    def record(self, driver: Driver) -> None:
+    def record(self, snapshot: Snapshot) -> None:
         """Write one record and say one line now."""
         now = time.monotonic()
         elapsed_s = max(now - self._last, 1e-9)
-        progress = driver.progress
-        tokens = progress.completion_tokens
+        tokens = snapshot.completion_tokens
         record = {
             "time": datetime.now(UTC).isoformat(timespec="seconds"),
             "elapsed_s": round(now - self._started, 1),
-            "pages": progress.pages,
-            "statuses": dict(progress.statuses),
-            "pages_per_s": round((progress.pages - self._last_pages) / elapsed_s, 2),
+            "pages": snapshot.pages,
+            "statuses": snapshot.statuses,
+            "pages_per_s": round((snapshot.pages - self._last_pages) / elapsed_s, 2),
             "tokens_per_s": round((tokens - self._last_tokens) / elapsed_s, 1),
-            "prompt_tokens": progress.prompt_tokens,
+            "prompt_tokens": snapshot.prompt_tokens,
             "completion_tokens": tokens,
-            "in_flight_pages": driver.reading.in_flight,
-            "rendered_pages_waiting": driver.reading.pages - driver.reading.in_flight,
-            "in_flight_bytes": driver.reading.image_bytes,
+            "in_flight_pages": snapshot.in_flight_pages,
+            "rendered_pages_waiting": snapshot.rendered_pages_waiting,
+            "in_flight_bytes": snapshot.in_flight_bytes,
             "replicas": {
-                name: {"in_flight": pages, "finished": driver.reading.finished_by[name]}
-                for name, pages in driver.reading.per_replica.items()
+                name: {"in_flight": replica.in_flight, "finished": replica.finished}
+                for name, replica in snapshot.replicas.items()
             },
-            "documents_opened": progress.documents_opened,
-            "documents_sealed": progress.documents_sealed,
-            "replica_deaths": progress.replica_deaths,
-            "renderer_deaths": progress.renderer_deaths,
+            "documents_opened": snapshot.documents_opened,
+            "documents_sealed": snapshot.documents_sealed,
+            "replica_deaths": snapshot.replica_deaths,
+            "renderer_deaths": snapshot.renderer_deaths,
+            "suspects": snapshot.suspects,
+            "held_failures": snapshot.held_failures,
+            "documents_waiting_for_sources": snapshot.documents_waiting_for_sources,
+            "waiting_for": snapshot.waiting_for,
         }
-        self._last, self._last_pages, self._last_tokens = now, progress.pages, tokens
+        self._last, self._last_pages, self._last_tokens = now, snapshot.pages, tokens
         self._keep(record)
         self._say(self._line(record))
 
     def _keep(self, record: dict[str, Any]) -> None:
         self._segment.append(json.dumps(record))
         path = f"logs/{self._run_id}/throughput-{self._segments:05d}.jsonl"
-        self._store.replace(path, ("\n".join(self._segment) + "\n").encode())
+        self._log.write(path, ("\n".join(self._segment) + "\n").encode())
         if len(self._segment) >= RECORDS_PER_SEGMENT:
             self._segment = []
             self._segments += 1
@@ -85,8 +92,66 @@ class ProgressLog:
         statuses = " ".join(f"{name} {count:,}" for name, count in record["statuses"].items())
         if not record["replicas"] and not statuses:
             return f"{time.strftime('%H:%M:%S')}  the engine is loading"
+        waiting = f"  waiting for: {record['waiting_for']}" if record["waiting_for"] else ""
         return (
             f"{time.strftime('%H:%M:%S')}  {record['pages']:,} pages  {record['pages_per_s']:.1f}/s  "
             f"[{statuses or 'none finished yet'}]  in flight {record['in_flight_pages']}  "
-            f"documents {record['documents_sealed']:,}/{self._documents:,}"
+            f"documents {record['documents_sealed']:,}/{self._documents:,}{waiting}"
         )
+
+
+def line_of(event: DriverEvent) -> str:
+    """An event as one line for people."""
+    match event:
+        case events.ReplicaReady(replica, engine, load_s):
+            return f"{replica} is ready: {engine}, loaded in {load_s:.1f} s"
+        case events.ReplicaLost(replica, cause, _, log_tail):
+            return f"{replica} is gone ({cause}), it is replaced. The end of its log: …{_end(log_tail)}"
+        case events.RendererLost(renderer, cause, suspected, _):
+            then = "what it was working on is looked at alone" if suspected else "it is replaced"
+            return f"{renderer} is gone ({cause}); {then}"
+        case events.PageCondemned(doc_id, page, reason):
+            what = f"{doc_id} page {page}" if page else doc_id
+            return f"{what} is recorded as failed: {reason}"
+        case events.UnitTakenOver(unit_id):
+            return f"unit {unit_id} was taken over by another process"
+        case events.DocumentRestarted() | events.DocumentGivenUp():
+            return _of_changed_document(event)
+        case _:
+            return _of_outage(event)
+
+
+def _of_changed_document(event: events.DocumentRestarted | events.DocumentGivenUp) -> str:
+    if isinstance(event, events.DocumentRestarted):
+        return f"{event.doc_id} changed since it was planned or read: it is read again from its first page"
+    return f"{event.doc_id} changed {event.restarts} times while it was read: it is recorded as failed"
+
+
+def _of_outage(event: DriverEvent) -> str:
+    match event:
+        case events.SourcesUnavailable(message, documents, waited_s, next_try_s):
+            return (
+                f"sources do not answer: {message}; {documents:,} documents wait, for {waited_s:.0f} s by "
+                f"now, asked again in {next_try_s:.0f} s"
+            )
+        case events.SourcesBack():
+            return "sources answer again"
+        case events.EngineWaiting(message, replicas, waited_s):
+            return f"the engine waits: {message} ({replicas} replicas, for {waited_s:.0f} s by now)"
+        case events.EngineBack():
+            return "the engine goes on"
+        case events.EngineFailing(replica, pages, reason):
+            return (
+                f"{replica} failed on {pages:,} pages in a row ({reason}): a page that is known to be good "
+                "is read before any more"
+            )
+        case events.EngineCleared(replica, failed, again):
+            return f"{replica} reads others: {again:,} pages are read again, {failed:,} recorded as failed"
+        case events.ReplicaAtFault(replica, pages, reason):
+            return f"{replica} cannot read ({reason}): it gets no more pages, others read its last {pages:,}"
+        case _:
+            return str(event)
+
+
+def _end(log_tail: str) -> str:
+    return " ".join(log_tail.split())[-MAX_LOG_TAIL:]

@@ -4,20 +4,25 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import groupby
+from operator import itemgetter
 from typing import Any
-
-import pyarrow.compute as pc
 
 from manifests.errors import JobError
 from manifests.pages import DOCUMENT_PAGE, format_spans, spans_of
+from results.output import Output
+from results.reasons import alike
 from results.rows import Status
+from results.selection import FAILED
+from results.spool import Spool
 from results.store import Store
-from results.unit_files import Footer, list_sealed, read_footer, read_rows, sealed_path
+from results.unit_files import Footer
 
-READ_THREADS = 16
+SUMMARY_PATH = "summary.json"
+FAILURES_PATH = "failures.jsonl"
+TOP_REASONS = 5
 WELL_READ = {Status.OK, Status.FALLBACK}
 
 
@@ -43,11 +48,8 @@ class Totals:
 def total_up(store: Store) -> Totals:
     """Read every footer. Milliseconds per unit, no rows."""
     totals = Totals()
-    unit_ids = [unit_id for unit_id, _ in list_sealed(store)]
-    with ThreadPoolExecutor(READ_THREADS) as threads:
-        for footer in threads.map(lambda unit_id: read_footer(store, unit_id), unit_ids):
-            if footer is not None:
-                _add(totals, footer)
+    for footer in Output(store).units():
+        _add(totals, footer)
     return totals
 
 
@@ -69,8 +71,7 @@ def _add(totals: Totals, footer: Footer) -> None:
 
 def was_ever_read(store: Store) -> bool:
     """Whether any sealed unit holds a page that an engine read well. Stops at the first."""
-    footers = (read_footer(store, unit_id) for unit_id, _ in list_sealed(store))
-    return any(footer is not None and WELL_READ & footer.counts.keys() for footer in footers)
+    return any(WELL_READ & footer.counts.keys() for footer in Output(store).units())
 
 
 def check_against_plan(totals: Totals, planned: Iterable[str]) -> None:
@@ -83,37 +84,51 @@ def check_against_plan(totals: Totals, planned: Iterable[str]) -> None:
         )
 
 
-def failures(store: Store, totals: Totals) -> Iterator[dict[str, Any]]:
-    """One manifest row per document with failed pages: feed it back in, or use ``pagefleet retry``."""
-    columns = ["doc_id", "uri", "page", "status", "reason"]
-    for unit_id in totals.with_failures:
-        table = read_rows(store, sealed_path(unit_id), columns)
-        if table is None:
-            continue
-        failed = table.filter(pc.equal(table.column("status"), Status.FAILED)).to_pylist()
-        documents: dict[str, list[dict[str, Any]]] = {}
-        for row in failed:
-            documents.setdefault(row["doc_id"], []).append(row)
-        for doc_id, rows in documents.items():
-            pages = [row["page"] for row in rows if row["page"] != DOCUMENT_PAGE]
-            line = {"uri": rows[0]["uri"], "id": doc_id}
-            if pages:
-                line["pages"] = format_spans(spans_of(pages))
-            yield {**line, "reason": rows[0]["reason"], "failed_pages": len(rows)}
+def failed_documents(store: Store, unit_ids: Iterable[str]) -> Iterator[list[dict[str, Any]]]:
+    """The failed rows of these sealed units, a document at a time."""
+    columns = ("doc_id", "uri", "page", "variant", "reason")
+    for unit_id in unit_ids:
+        tables = Output(store).rows_of(unit_id, columns, FAILED)
+        rows = (row for table in tables for row in table.to_pylist())
+        for _, document in groupby(rows, key=itemgetter("doc_id")):
+            yield list(document)
+
+
+def as_manifest_row(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """A document's failed rows as a manifest row: feed it back in, or use ``pagefleet retry``."""
+    line = {"uri": rows[0]["uri"], "id": rows[0]["doc_id"]}
+    if pages := {row["page"] for row in rows} - {DOCUMENT_PAGE}:
+        line["pages"] = format_spans(spans_of(pages))
+    if variants := sorted({row["variant"] for row in rows} - {""}):
+        line["variants"] = variants
+    return {**line, "reason": rows[0]["reason"], "failed_pages": len(rows)}
+
+
+def top_reasons(store: Store, totals: Totals, count: int = TOP_REASONS) -> dict[str, int]:
+    """The most frequent reasons why pages failed, made alike, with how many pages each has."""
+    reasons = Counter[str]()
+    for rows in failed_documents(store, totals.with_failures):
+        reasons.update(alike(row["reason"], row["uri"], row["doc_id"]) for row in rows)
+    return dict(reasons.most_common(count))
 
 
 def write_reports(store: Store, totals: Totals, run: dict[str, Any]) -> dict[str, Any]:
     """Write ``failures.jsonl`` and ``summary.json``; returns the summary."""
-    lines = [json.dumps(line, ensure_ascii=False) for line in failures(store, totals)]
-    store.replace("failures.jsonl", "".join(f"{line}\n" for line in lines).encode())
+    reasons = Counter[str]()
+    with Spool(store) as lines:
+        for rows in failed_documents(store, totals.with_failures):
+            lines.append((json.dumps(as_manifest_row(rows), ensure_ascii=False) + "\n").encode())
+            reasons.update(alike(row["reason"], row["uri"], row["doc_id"]) for row in rows)
+        lines.put(FAILURES_PATH)
     summary = {
         "documents": totals.documents,
         "units": len(totals.units),
         "pages": dict(totals.counts),
+        "failure_reasons": dict(reasons.most_common(TOP_REASONS)),
         "tokens": dict(totals.tokens),
         "flags": dict(totals.flags),
         "cut": {"pages": totals.cut_pages, "documents_shortened": totals.cut_documents},
         "run": run,
     }
-    store.replace("summary.json", json.dumps(summary, indent=2, ensure_ascii=False).encode())
+    store.replace(SUMMARY_PATH, json.dumps(summary, indent=2, ensure_ascii=False).encode())
     return summary

@@ -7,7 +7,7 @@ import hashlib
 import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain, islice
 from pathlib import Path
 from typing import IO, Any
@@ -16,14 +16,18 @@ from uuid import uuid4
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from manifests.documents import Document, local_path
-from manifests.errors import DocumentError, ManifestError
+from manifests.blame import does_not_answer
+from manifests.documents import Document, Source, is_remote, local_path
+from manifests.errors import DocumentError, ManifestError, SourceUnavailable
+from manifests.files import open_regular
+from manifests.formats.parquet import BATCH_ROWS
+from manifests.formats.table import csv_value
 from manifests.identity import shown
 from manifests.inputs import InputSet
-from manifests.reader import BATCH_ROWS, FORMATS
 from manifests.sources import SourceStat
 from manifests.survey import survey
 
+WRITABLE = {".jsonl": "jsonl", ".ndjson": "jsonl", ".csv": "csv", ".parquet": "parquet"}
 COLUMNS = ("id", "uri", "size", "version", "pages", "prompt", "sha256", "page_count", "error")
 
 
@@ -54,9 +58,9 @@ def build_manifest(
     Raises ManifestError if nothing can be written there, there is nothing to list, an id stands twice
     or a row of an earlier manifest is malformed.
     """
-    form = FORMATS.get(output.suffix.lower())
+    form = WRITABLE.get(output.suffix.lower())
     if form is None:
-        raise ManifestError(f"{shown(output)}: a manifest's extension must be one of {', '.join(FORMATS)}")
+        raise ManifestError(f"{shown(output)}: a manifest's extension must be one of {', '.join(WRITABLE)}")
     survey(inputs)  # refuses what a job would refuse, all of it at once
     describe = _Describer(
         folder=output.absolute().parent,
@@ -100,44 +104,61 @@ class _Describer:
         row.pop("error", None)
         if self.count_pages:
             row.pop("page_count", None)
-        row |= {
-            "id": document.doc_id,
-            "uri": self._uri(document.uri),
-            "size": document.size,
-            "version": document.version,
-            "pages": document.pages,
-            "prompt": document.prompt,
-            "sha256": document.sha256,
-        }
+        sources, reasons = list(document.each_source()), list[str]()
+        for i, source in enumerate(sources):
+            try:
+                sources[i] = self._looked_up(source)
+            except (DocumentError, OSError, ValueError) as error:
+                reasons.append(_reason(error, source.uri))
+        row |= {"id": document.doc_id, **self._addresses(sources, several=bool(document.sources))}
+        row |= {"pages": document.pages, "prompt": document.prompt}
         try:
-            row |= self._looked_up(document)
-        except (DocumentError, OSError) as error:
-            row["error"] = _reason(error)
+            if self.count_pages and not reasons:
+                row["page_count"] = 1 if document.sources else self.count_pages(document)
+        except DocumentError as error:
+            reasons.append(str(error))
+        if reasons:
+            row["error"] = reasons[0]
         return {name: value for name, value in row.items() if value != ""}
+
+    def _addresses(self, sources: Sequence[Source], several: bool) -> dict[str, Any]:
+        """The columns of the sources: values of one, lists of several."""
+        columns: dict[str, list[Any]] = {
+            "images" if several else "uri": [self._uri(source.uri) for source in sources],
+            "size": [source.size for source in sources],
+            "version": [source.version for source in sources],
+            "sha256": [source.sha256 for source in sources],
+        }
+        if not several:
+            return {name: values[0] for name, values in columns.items()}
+        return {name: values for name, values in columns.items() if all(v != "" for v in values)}
 
     def _uri(self, uri: str) -> str:
         path = Path(uri)
         below = path.is_absolute() and ".." not in path.parts and path.is_relative_to(self.folder)
         return str(path.relative_to(self.folder)) if below else uri
 
-    def _looked_up(self, document: Document) -> dict[str, Any]:
-        """Columns that are known only by opening the source. Raises OSError or DocumentError."""
-        found: dict[str, Any] = {}
-        if document.uri.startswith("s3://"):
-            if not document.version and self.stat_remote:
-                remote = self.stat_remote(document.uri)
-                found |= {"size": remote.size, "version": remote.version}
-        else:
-            with local_path(document.uri).open("rb") as file:
-                if self.hashes and not document.sha256:
-                    found["sha256"] = hashlib.file_digest(file, "sha256").hexdigest()
-        if self.count_pages:
-            found["page_count"] = self.count_pages(document)
-        return found
+    def _looked_up(self, source: Source) -> Source:
+        """The source with what is known only by opening it. Raises OSError or DocumentError."""
+        if is_remote(source.uri):
+            if source.version or not self.stat_remote:
+                return source
+            remote = self.stat_remote(source.uri)
+            return replace(source, size=remote.size, version=remote.version)
+        with open_regular(local_path(source.uri)) as file:
+            if not self.hashes or source.sha256:
+                return source
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        return replace(source, sha256=digest)
 
 
-def _reason(error: Exception) -> str:
-    return (error.strerror or "cannot be read") if isinstance(error, OSError) else str(error)
+def _reason(error: Exception, uri: str) -> str:
+    """What the column ``error`` says. Raises SourceUnavailable for what is no fault of the document."""
+    if isinstance(error, OSError):
+        if does_not_answer(error):
+            raise SourceUnavailable(f"{uri}: cannot be read: {error.strerror or error}") from error
+        return error.strerror or "cannot be read"
+    return str(error)
 
 
 def _write_whole(output: Path, write: Callable[[IO[bytes]], None]) -> None:
@@ -172,12 +193,16 @@ def _write_rows(
     if form == "csv":
         file.writelines(_csv_lines(columns, rows))
     else:
-        _write_parquet(file, columns, rows, numbers)
+        _write_parquet(file, columns, rows, numbers - {"size"} if "images" in columns else numbers)
 
 
 def _extra_columns(inputs: InputSet) -> list[str]:
-    """Columns of earlier manifests, sorted. CSV and Parquet must know them before the first row."""
-    names = {name for document in inputs if document.metadata for name in json.loads(document.metadata)}
+    """Columns that not every manifest has, sorted. CSV and Parquet must know them before the first row."""
+    names = set[str]()
+    for document in inputs:
+        names |= json.loads(document.metadata or "{}").keys()
+        if document.sources:
+            names.add("images")
     return sorted(names - set(COLUMNS))
 
 
@@ -190,8 +215,15 @@ class _Echo:
 
 def _csv_lines(columns: Sequence[str], rows: Iterable[dict[str, Any]]) -> Iterator[bytes]:
     writer = csv.writer(_Echo())
-    for cells in chain([columns], ([row.get(name, "") for name in columns] for row in rows)):
-        yield str(writer.writerow(cells)).encode()
+    yield str(writer.writerow(columns)).encode()
+    for row in rows:
+        cells = {name: _text(value) for name, value in row.items()}
+        for name in ("id", "uri"):
+            if csv_value(name, cells.get(name, "")) != cells.get(name, ""):
+                raise ManifestError(
+                    f"{name}: {cells[name]!r} would be read otherwise from CSV: write .jsonl or .parquet"
+                )
+        yield str(writer.writerow([cells.get(name, "") for name in columns])).encode()
 
 
 def _write_parquet(
@@ -210,4 +242,8 @@ def _write_parquet(
 
 
 def _cell(value: Any, is_number: bool) -> Any:
-    return value if value is None or is_number else str(value)
+    return value if value is None or is_number else _text(value)
+
+
+def _text(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False) if isinstance(value, list) else str(value)

@@ -11,8 +11,6 @@ from hashlib import blake2b
 from pathlib import Path
 from urllib.parse import quote_from_bytes
 
-from manifests.sources import local_version
-
 MAX_ID_BYTES = 1024
 CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 NOT_IN_IDS = re.compile(rf"{CONTROL.pattern}|\A/|\A\.+\Z")
@@ -33,6 +31,8 @@ def valid_id(doc_id: str) -> str:
 
 def local_uri(path: str | Path) -> str:
     """The uri of an absolute local path; ``documents.local_path`` is its inverse."""
+    if isinstance(path, str) and path.isascii():  # nearly all, and there are millions
+        return path
     raw = os.fsencode(path)
     try:
         return raw.decode()
@@ -47,6 +47,8 @@ def document_id(path: str) -> str:
     U+FFFD, what is longer than ``MAX_ID_BYTES`` is cut; then ``~`` and 8 hex digits of the path's
     hash stand before the extension.
     """
+    if path.isascii() and path.isprintable() and path[:1] not in ("", "/", ".") and len(path) <= MAX_ID_BYTES:
+        return path
     raw = path.encode("utf-8", "surrogateescape")
     text = NOT_IN_IDS.sub("\ufffd", raw.decode("utf-8", "replace"))
     if text == path and len(raw) <= MAX_ID_BYTES:
@@ -66,13 +68,12 @@ def shown(path: object) -> str:
     return str(path).encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 
-def local_stat(path: str | Path) -> tuple[int, str]:
-    """Size and version of a local file; ``(0, "")`` when it cannot be found."""
-    try:
-        found = Path(path).stat()
-    except OSError:
-        return 0, ""
-    return found.st_size, local_version(found.st_size, found.st_mtime_ns)
+def normal_uri(uri: str) -> str:
+    """An address as we write it: ``s3://`` for what Hadoop and Spark call ``s3a://`` and ``s3n://``."""
+    if uri.startswith("s3://"):
+        return uri
+    scheme, separator, rest = uri.partition("://")
+    return f"s3://{rest}" if separator and scheme.lower() in ("s3", "s3a", "s3n") else uri
 
 
 def default_id(named: Path, folder: Path) -> str:

@@ -17,6 +17,11 @@ MAX_MARKDOWN_BYTES = 600
 PLAIN_COMPONENT = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_. -]{0,99}")
 """The bulk of all names, which need no further look."""
 
+PLAIN_PATH = re.compile(
+    rf"(?=.{{1,{MAX_MARKDOWN_BYTES}}}\Z)(?:{PLAIN_COMPONENT.pattern}/)*{PLAIN_COMPONENT.pattern}"
+)
+"""The bulk of all paths, likewise."""
+
 
 def markdown_path(doc_id: str, *, keep_extension: bool = False) -> str:
     """A document's file below ``markdown/``, without its own ``.md``: relative, safe, of bounded length.
@@ -28,6 +33,8 @@ def markdown_path(doc_id: str, *, keep_extension: bool = False) -> str:
     """
     stem, extension = posixpath.splitext(doc_id)
     plain = doc_id if keep_extension or extension.lower() not in SUFFIXES else stem
+    if PLAIN_PATH.fullmatch(plain) and ".md/" not in plain.lower():
+        return plain
     *folders, name = plain.split("/")
     parts = [*map(_safe_folder, folders), _safe_component(name)]
     while len("/".join(parts).encode()) > MAX_MARKDOWN_BYTES:
@@ -59,12 +66,13 @@ def short_hash(doc_id: str) -> str:
 
 
 def meeting_key(path: str) -> int:
-    """Equal for paths that are one file where case or Unicode composition does not count."""
+    """Equal, within this process, for paths that are one file where case or Unicode composition does not
+    count."""
     if path.isascii():
         return hash64(path.lower())
     return hash64(unicodedata.normalize("NFC", unicodedata.normalize("NFC", path).casefold()))
 
 
 def hash64(text: str) -> int:
-    digest = blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest()
-    return int.from_bytes(digest, "little")
+    """A hash that holds within this process, as quick as there is."""
+    return hash(text) & 0xFFFF_FFFF_FFFF_FFFF

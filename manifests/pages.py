@@ -60,8 +60,14 @@ def merge_spans(spans: Iterable[PageSpan]) -> tuple[PageSpan, ...]:
 
 
 def spans_of(pages: Iterable[int]) -> tuple[PageSpan, ...]:
-    """The fewest spans that hold exactly these pages."""
-    return merge_spans(PageSpan(page, page) for page in pages)
+    """The fewest spans that hold exactly these pages. Where spans are at hand, ``merge_spans`` is cheaper."""
+    runs: list[list[int]] = []
+    for page in sorted(set(pages)):
+        if runs and page == runs[-1][1] + 1:
+            runs[-1][1] = page
+        else:
+            runs.append([page, page])
+    return tuple(PageSpan(first, last) for first, last in runs)
 
 
 def format_spans(spans: Iterable[PageSpan]) -> str:
@@ -73,10 +79,29 @@ def format_spans(spans: Iterable[PageSpan]) -> str:
 
 def subtract_pages(spans: Iterable[PageSpan], pages: Iterable[int]) -> tuple[PageSpan, ...]:
     """What is left of ``spans`` without ``pages``."""
-    taken = set(pages)
-    if not taken:
+    return subtract_spans(spans, spans_of(pages))
+
+
+def subtract_spans(spans: Iterable[PageSpan], taken: Iterable[PageSpan]) -> tuple[PageSpan, ...]:
+    """What is left of ``spans`` without the pages of ``taken``; costs as many steps as there are spans."""
+    holes = merge_spans(taken)
+    if not holes:
         return tuple(spans)
-    return spans_of(page for span in spans for page in span if page not in taken)
+    left: list[PageSpan] = []
+    begin = 0
+    for span in merge_spans(spans):
+        first = span.first
+        while begin < len(holes) and holes[begin].last < first:
+            begin += 1
+        for hole in map(holes.__getitem__, range(begin, len(holes))):
+            if hole.first > span.last:
+                break
+            if hole.first > first:
+                left.append(PageSpan(first, hole.first - 1))
+            first = hole.last + 1
+        if first <= span.last:
+            left.append(PageSpan(first, span.last))
+    return tuple(left)
 
 
 @dataclass(frozen=True, slots=True)

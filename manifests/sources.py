@@ -18,11 +18,16 @@ class SourceStat:
 class RemoteSource(Protocol):
     """Fetches documents of one URI scheme. Picklable; connects lazily; retries by itself.
 
-    Every method raises DocumentError (not found, not allowed) with the address and the remedy.
+    Every method raises DocumentError for what is wrong with this document (``manifests.blame``), FolderGone
+    when only what was seen before can tell, and SourceUnavailable for everything else, with the address and
+    the remedy.
     """
 
     def fetch(self, uri: str, target: Path) -> SourceStat:
-        """Download the whole object to ``target`` with one GET and tell what was fetched."""
+        """Download the whole object to ``target`` with one GET and tell what was fetched.
+
+        A fetch that fails leaves no ``target`` behind; an OSError of writing it passes as it is.
+        """
 
     def stat(self, uri: str) -> SourceStat:
         """Size and version without fetching."""

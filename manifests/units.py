@@ -15,6 +15,17 @@ MAX_BYTES = 10**9
 
 
 @dataclass(frozen=True, slots=True)
+class Cut:
+    """How inputs are cut: documents and source bytes at which a unit closes; for trial runs the first
+    pages of each document and the first documents (0: all)."""
+
+    max_documents: int = MAX_DOCUMENTS
+    max_bytes: int = MAX_BYTES
+    max_pages: int = 0
+    limit: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Unit:
     """A slice of the input in order. ``unit_id`` comes from its rows, so every process cuts alike."""
 
@@ -28,7 +39,11 @@ class UnitPlan:
 
     ``reread`` is None when everything is read (the first generation). Otherwise it names, by index
     into ``documents``, the pages to read again (``""`` for the whole document); every other row is
-    copied from the sealed file, whose version was ``base_version``.
+    copied from the sealed file, whose version was ``base_version``. ``planning`` numbers the planning
+    that made it: should two plans hold one document, the later counts and the earlier is nobody's.
+    Each page owes a row in each of ``variants``. ``fingerprint`` is the one that the unit as a whole counts
+    as read with, where that is not the reading job's own: a selection read again with other settings
+    leaves it as it was.
     """
 
     unit_id: str
@@ -36,6 +51,9 @@ class UnitPlan:
     documents: tuple[Document, ...]
     reread: dict[int, str] | None = None
     base_version: str = ""
+    variants: tuple[str, ...] = ("",)
+    fingerprint: str = ""
+    planning: int = 0
 
     def wanted_indexes(self) -> list[int]:
         """The documents this generation reads, in order."""
@@ -61,6 +79,9 @@ class UnitPlan:
             "documents": [document.to_json() for document in self.documents],
             "reread": None if self.reread is None else {str(k): v for k, v in self.reread.items()},
             "base_version": self.base_version,
+            "variants": list(self.variants),
+            "fingerprint": self.fingerprint,
+            "planning": self.planning,
         }
 
     @classmethod
@@ -72,12 +93,15 @@ class UnitPlan:
             documents=tuple(Document.from_json(document) for document in fields["documents"]),
             reread=None if reread is None else {int(k): v for k, v in reread.items()},
             base_version=fields["base_version"],
+            variants=tuple(fields.get("variants", ("",))),
+            fingerprint=fields.get("fingerprint", ""),
+            planning=fields.get("planning", 0),
         )
 
 
-def first_generation(unit: Unit) -> UnitPlan:
+def first_generation(unit: Unit, variants: tuple[str, ...] = ("",)) -> UnitPlan:
     """Read everything the unit names."""
-    return UnitPlan(unit.unit_id, 1, unit.documents)
+    return UnitPlan(unit.unit_id, 1, unit.documents, variants=variants)
 
 
 def cut_units(
@@ -99,11 +123,9 @@ def cut_units(
 def make_unit(documents: Iterable[Document]) -> Unit:
     """Name a slice by what is wanted of which version of which documents (not where they lie)."""
     kept = tuple(documents)
-    digest = blake2b(digest_size=8)
-    for document in kept:
-        wanted = (document.doc_id, document.version, document.pages, document.max_pages, document.prompt)
-        digest.update(json.dumps(wanted).encode())
-    return Unit(digest.hexdigest(), kept)
+    wanted = ((d.doc_id, d.version, d.pages, d.max_pages, d.prompt, *d.source_keys()) for d in kept)
+    named = "".join(map(json.dumps, wanted)).encode()
+    return Unit(blake2b(named, digest_size=8).hexdigest(), kept)
 
 
 def in_shard(unit_id: str, index: int, count: int) -> bool:

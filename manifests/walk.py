@@ -12,6 +12,9 @@ from fnmatch import fnmatchcase
 from itertools import islice
 from pathlib import Path
 
+from manifests.blame import does_not_answer
+from manifests.errors import SourceUnavailable
+from manifests.files import open_regular
 from manifests.identity import shown
 
 JOB_FILE = "job.json"
@@ -46,9 +49,13 @@ def walk(base: str, pattern: tuple[str, ...], tally: Tally) -> Iterator[str]:
     Relative to ``base``; a folder's files sorted by name, then its folders. ``("**",)`` reaches
     everything; any other pattern the files have yet to match. A linked folder is followed once, and
     not at all where it leads back up or, when everything is read anyway, to another place below
-    ``base``. A folder that cannot be read goes to ``tally``; raises OSError if ``base`` is not there.
+    ``base``. A folder that may not be read goes to ``tally``; raises SourceUnavailable if ``base`` is not
+    there or a folder does not answer: what would be left out unseen is not missing.
     """
-    seen = {_inode(base)}
+    try:
+        seen = {_inode(base)}
+    except OSError as error:
+        raise SourceUnavailable(_lost(base, error)) from error
     real_base = str(Path(base).resolve())
     waiting = [""]
     while waiting:
@@ -56,6 +63,8 @@ def walk(base: str, pattern: tuple[str, ...], tally: Tally) -> Iterator[str]:
         try:
             files, folders = _scan(posixpath.join(base, inside))
         except OSError as error:
+            if does_not_answer(error) or (not inside and not isinstance(error, PermissionError)):
+                raise SourceUnavailable(_lost(posixpath.join(base, inside), error)) from error
             tally.add("folders that cannot be read", f"{inside or base} ({error.strerror})")
             continue
         if is_output(posixpath.join(base, inside), files):
@@ -77,10 +86,15 @@ def is_output(folder: str, files: Sequence[str]) -> bool:
     if JOB_FILE not in files:
         return False
     try:
-        with Path(folder, JOB_FILE).open("rb") as file:
+        with open_regular(Path(folder, JOB_FILE)) as file:
             return b'"fingerprint"' in file.read(64)
     except OSError:
         return False
+
+
+def _lost(folder: str, error: OSError) -> str:
+    reason = error.strerror or error
+    return f"{shown(folder)}: cannot be listed: {reason}: was it renamed, or is it not mounted?"
 
 
 def _scan(folder: str) -> tuple[list[str], list[str]]:

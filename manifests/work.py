@@ -11,6 +11,9 @@ from dataclasses import dataclass
 from manifests.documents import Document
 from manifests.pages import PageSpan
 
+PROBE_UNIT = "probe"
+"""The unit of calls that only show whether rendering and reading work at all: its rows are nobody's."""
+
 
 @dataclass(frozen=True, slots=True)
 class RenderItem:

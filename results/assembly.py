@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from urllib.parse import quote
@@ -11,6 +11,8 @@ from results.rows import Status
 
 IMAGE_FLAG = "page_image"
 """The flag of a row whose rendered page lies in the document's assets folder."""
+
+BETWEEN_PAGES = "\n\n"
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,8 +42,12 @@ def document_markdown(markdown: str, pages: Iterable[PageText]) -> str:
     A failed page keeps its place with a note, a document that could not be opened is one note, and
     pages that were asked for past the document's end are left out.
     """
-    parts: list[str] = []
-    for page in sorted(pages, key=lambda page: page.page):
+    return BETWEEN_PAGES.join(markdown_parts(markdown, sorted(pages, key=lambda page: page.page))) + "\n"
+
+
+def markdown_parts(markdown: str, pages: Iterable[PageText]) -> Iterator[str]:
+    """What each page, in order, adds to its document; nothing stands at the end of a part."""
+    for page in pages:
         body = _page_body(page)
         if body is None:
             continue
@@ -50,8 +56,12 @@ def document_markdown(markdown: str, pages: Iterable[PageText]) -> str:
             body = f"![Page {page.page}]({quote(f'{stem}_assets/page-{page.page:05d}.jpg')})\n\n{body}"
         if page.page >= 2:
             body = f"----- Page {page.page} -----\n\n{body}"
-        parts.append(body.rstrip())
-    return "\n\n".join(parts) + "\n"
+        yield body.rstrip()
+
+
+def markdown_variant(variants: Sequence[str]) -> str:
+    """The variant of a page's rows that its document's Markdown shows."""
+    return "" if "" in variants else variants[0]
 
 
 def _page_body(page: PageText) -> str | None:

@@ -5,20 +5,23 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import shutil
 import stat
 import time
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from pathlib import Path
-from typing import TypeVar
+from typing import BinaryIO, TypeVar
 
 from manifests.errors import StoreError
+from manifests.files import open_regular
 from results.store import TEMPORARY, Created, Entry, object_path
 
 T = TypeVar("T")
 
 STALE_S = 3600.0
+COPY_BYTES = 2**20
 _LOCK = "lock"
 _FOLDER_RACES = 100  # a parent folder can vanish under a writer once per concurrent delete
 _SAFE = "and run the same command again; nothing stored is lost"
@@ -82,27 +85,40 @@ class LocalStore:
 
     def create(self, path: str, data: bytes) -> Created:
         """Write only if nothing is there; exactly one of any number of writers gets CREATED."""
-        target = self._target(path)
-        with _explained(target):
-            if _is_taken(target):
-                return Created.EXISTS
-            with self._temporary_file(data) as temporary:
-                return _placed(target, lambda: _link(temporary, target))
+        return self._create(path, self._temporary_file(data))
 
     def replace(self, path: str, data: bytes, if_match: str | None = None) -> str | None:
         """Write over what is there and return the new version, or None when ``if_match`` does not hold."""
+        return self._replace(path, self._temporary_file(data), if_match)
+
+    def create_file(self, path: str, file: Path) -> Created:
+        """See ``Store``. A file on the store's own file system is linked, not copied."""
+        return self._create(path, self._temporary_link(file))
+
+    def replace_file(self, path: str, file: Path, if_match: str | None = None) -> str | None:
+        """See ``Store``. A file on the store's own file system is linked, not copied."""
+        return self._replace(path, self._temporary_link(file), if_match)
+
+    @contextmanager
+    def local_file(self, path: str) -> Iterator[Path | None]:
+        """The object's own file: once opened, it stays what it was whatever becomes of the object."""
         target = self._target(path)
         with _explained(target):
-            if if_match is not None and _version_at(target) != if_match:
-                return None
-            # What is replaced under a condition is never replaced without one: only those need the lock.
-            lock = self._locked() if if_match is not None else nullcontext()
-            with self._temporary_file(data) as temporary, lock:
-                if if_match is not None and _version_at(target) != if_match:
-                    return None
-                version = _version(temporary.stat())
-                _placed(target, lambda: temporary.replace(target))
-                return version
+            found = _version_at(target) is not None
+        yield target if found else None
+
+    @contextmanager
+    def scratch_file(self) -> Iterator[Path]:
+        """A name below ``.tmp``, so that what is written there can be linked into its place."""
+        with _explained(self._temporary):
+            scratch = self._temporary_name()
+        try:
+            yield scratch
+        except OSError as error:
+            raise _explanation(scratch, error) from error
+        finally:
+            with suppress(OSError):
+                scratch.unlink()
 
     def delete(self, path: str) -> None:
         """Remove the object and the folders it leaves empty; no error when it is already gone."""
@@ -127,14 +143,40 @@ class LocalStore:
                         count += 1
         return count
 
+    def _create(self, path: str, content: AbstractContextManager[Path]) -> Created:
+        target = self._target(path)
+        with _explained(target):
+            if _is_taken(target):
+                return Created.EXISTS
+            with content as temporary:
+                return _placed(target, lambda: _link(temporary, target))
+
+    def _replace(self, path: str, content: AbstractContextManager[Path], if_match: str | None) -> str | None:
+        target = self._target(path)
+        with _explained(target):
+            if if_match is not None and _version_at(target) != if_match:
+                return None
+            # What is replaced under a condition is never replaced without one: only those need the lock.
+            lock = self._locked() if if_match is not None else nullcontext()
+            with content as temporary, lock:
+                if if_match is not None and _version_at(target) != if_match:
+                    return None
+                version = _version(temporary.stat())
+                _placed(target, lambda: temporary.replace(target))
+                return version
+
     def _target(self, path: str) -> Path:
         return self._root / object_path(path)
+
+    def _temporary_name(self) -> Path:
+        _make_folder(self._temporary)
+        return self._temporary / f"{os.getpid()}-{uuid.uuid4().hex}"
 
     def _read(self, path: str, tail: int | None) -> tuple[bytes, str] | None:
         target = self._target(path)
         with _explained(target):
             try:
-                file = target.open("rb")
+                file = open_regular(target)  # a pipe named job.json would hold us up for good
             except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
                 return None
             with file:
@@ -168,22 +210,36 @@ class LocalStore:
 
     @contextmanager
     def _temporary_file(self, data: bytes) -> Iterator[Path]:
-        """A file on disk with ``data``, on the root's file system; gone at the end unless renamed.
-
-        The time is set by us: two writes within one tick of the file system's clock differ in version.
-        """
-        _make_folder(self._temporary)
-        temporary = self._temporary / f"{os.getpid()}-{uuid.uuid4().hex}"
+        """A file on disk with ``data``, on the root's file system; gone at the end unless renamed."""
+        temporary = self._temporary_name()
         try:
             with temporary.open("xb") as file:
                 file.write(data)
-                file.flush()
-                now = time.time_ns()
-                os.utime(file.fileno(), ns=(now, now))
-                os.fsync(file.fileno())
+                _finish(file)
             yield temporary
         finally:
             with suppress(OSError):  # the error under way matters more; sweep() takes what stays
+                temporary.unlink()
+
+    @contextmanager
+    def _temporary_link(self, source: Path) -> Iterator[Path]:
+        """A second name for a file, or a copy where there can be none; gone at the end unless renamed."""
+        temporary = self._temporary_name()
+        try:
+            try:
+                os.link(source, temporary)
+                if source.parent == self._temporary:  # a scratch file, not yet on disk for sure
+                    with temporary.open("rb+") as file:
+                        _finish(file)
+            except OSError as error:
+                if error.errno not in (errno.EXDEV, errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS):
+                    raise
+                with source.open("rb") as content, temporary.open("xb") as file:
+                    shutil.copyfileobj(content, file, COPY_BYTES)
+                    _finish(file)
+            yield temporary
+        finally:
+            with suppress(OSError):
                 temporary.unlink()
 
     @contextmanager
@@ -198,6 +254,15 @@ class LocalStore:
             with suppress(OSError):
                 fcntl.flock(fd, fcntl.LOCK_UN)  # closing alone leaves it with a child forked meanwhile
             os.close(fd)
+
+
+def _finish(file: BinaryIO) -> None:
+    """The file is on disk. Its time is set by us: two writes within one tick of the file system's clock
+    differ in version."""
+    file.flush()
+    now = time.time_ns()
+    os.utime(file.fileno(), ns=(now, now))
+    os.fsync(file.fileno())
 
 
 def _version(info: os.stat_result) -> str:
@@ -225,7 +290,7 @@ def _link(temporary: Path, target: Path) -> Created:
         os.link(temporary, target)
     except FileExistsError:
         # NFS repeats a link whose answer was lost: then the link that stands in the way is ours.
-        return Created.CREATED if temporary.stat().st_nlink > 1 else Created.EXISTS
+        return Created.CREATED if temporary.samefile(target) else Created.EXISTS
     except OSError as error:
         if error.errno in (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS):
             raise StoreError(_NO_LINKS.format(where=target)) from error
@@ -275,7 +340,11 @@ def _explained(where: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        cause = _CAUSES.get(error.errno or 0)
-        if cause is None:
-            cause = f"cannot use {{where}}: {error.strerror or error}: check the output folder {_SAFE}"
-        raise StoreError(cause.format(where=where)) from error
+        raise _explanation(where, error) from error
+
+
+def _explanation(where: Path, error: OSError) -> StoreError:
+    cause = _CAUSES.get(error.errno or 0)
+    if cause is None:
+        cause = f"cannot use {{where}}: {error.strerror or error}: check the output folder {_SAFE}"
+    return StoreError(cause.format(where=where))

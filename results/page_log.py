@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -29,19 +30,41 @@ def page_lines(batch: pa.RecordBatch) -> Iterator[str]:
         yield f'{stamp} {status} {doc_id} p{page} tokens={tokens} {infer_s:.2f}s "{said}"\n'
 
 
-def document_lines(table: pa.Table) -> Iterator[str]:
-    """A JSON line per document of a table: pages, failures, tokens, and where the seconds went."""
-    failed = pc.cast(pc.equal(table.column("status"), Status.FAILED), pa.int64())
-    grouped = (
-        table.append_column("failed", failed)
-        .group_by("doc_id", use_threads=False)
-        .aggregate([("page", "count"), *((name, "sum") for name in SUMS), ("finished_at", "max")])
-    )
-    for row in grouped.to_pylist():
-        record = {
-            "doc_id": row["doc_id"],
-            "pages": row["page_count"],
-            **{name: round(row[f"{name}_sum"], 3) for name in SUMS},
-            "finished_at": row["finished_at_max"].isoformat(timespec="seconds"),
-        }
-        yield json.dumps(record, ensure_ascii=False) + "\n"
+class DocumentLog:
+    """A record per document: pages, failures, tokens, and where the seconds went."""
+
+    def __init__(self) -> None:
+        self._records: dict[str, dict[str, Any]] = {}
+
+    def add(self, table: pa.Table) -> None:
+        """Count rows; those of one document may come in several tables."""
+        failed = pc.cast(pc.equal(table.column("status"), Status.FAILED), pa.int64())
+        grouped = (
+            table.append_column("failed", failed)
+            .group_by("doc_id", use_threads=False)
+            .aggregate([("page", "count"), *((name, "sum") for name in SUMS), ("finished_at", "max")])
+        )
+        for row in grouped.to_pylist():
+            record = self._records.setdefault(
+                row["doc_id"], {"doc_id": row["doc_id"], "pages": 0, **dict.fromkeys(SUMS, 0)}
+            )
+            record["pages"] += row["page_count"]
+            for name in SUMS:
+                record[name] += row[f"{name}_sum"]
+            ended = row["finished_at_max"]
+            record["finished_at"] = max(filter(None, (record.get("finished_at"), ended)), default=None)
+
+    def encode(self) -> bytes:
+        """A JSON line per document."""
+        return "".join(
+            f"{json.dumps(_plain(record), ensure_ascii=False)}\n" for record in self._records.values()
+        ).encode()
+
+
+def _plain(record: dict[str, Any]) -> dict[str, Any]:
+    ended = record["finished_at"]
+    return {
+        **record,
+        **{name: round(record[name], 3) for name in SUMS},
+        "finished_at": ended.isoformat(timespec="seconds") if ended else None,
+    }

@@ -2,132 +2,201 @@
 
 from __future__ import annotations
 
-import io
 import json
+import os
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from uuid import uuid4
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from manifests.documents import Document
-from manifests.errors import StoreError
-from manifests.pages import plan_pages
-from results.assembly import IMAGE_FLAG, PageText, document_markdown, markdown_file
+from manifests.errors import JobError, StoreError
+from manifests.pages import DOCUMENT_PAGE, plan_pages
+from manifests.units import UnitPlan
+from results.assembly import markdown_variant
+from results.beyond import skipped_pages, skipped_table
+from results.logs import BestEffortLog
+from results.markdown import MarkdownWriter
+from results.merging import Integers, Source, merged
 from results.open_unit import OpenUnit
-from results.page_log import document_lines
-from results.rows import SCHEMA, Status
+from results.page_log import DocumentLog
+from results.rows import SCHEMA, ResultRow, Status
 from results.store import Created, Store
 from results.unit_files import (
     FOOTER_KEY,
     Footer,
     SealedDocument,
-    clear_partials,
+    group_rows,
     history_path,
+    partial_prefix,
     read_footer,
-    read_rows,
+    row_groups,
     sealed_path,
 )
 
-GROUP_ROWS = 20_000
-"""Rows sorted and written at a time, so that a unit of many pages never is in memory at once."""
-
-MARKDOWN_THREADS = 8
-
-
-@dataclass(frozen=True, slots=True)
-class Source:
-    """Rows of a unit from one place. ``base`` marks the earlier generation: its rows fill the gaps.
-
-    With a ``fingerprint`` only rows that carry it count: settings may have changed while a unit was open.
-    """
-
-    path: str = ""
-    table: pa.Table | None = None
-    base: bool = False
-    fingerprint: str = ""
+MAX_DEATHS = 3
+"""Processes that may die while they seal one unit in one run before the run gives up."""
 
 
 @dataclass(frozen=True, slots=True)
 class SealConfig:
-    """What a sealed unit carries, and whose log tells of its documents."""
+    """What a sealed unit carries, and whose log tells of its documents. ``check`` is asked last, right
+    before the file appears; it may raise."""
 
     run_id: str
     fingerprint: str
+    check: Callable[[], None] = lambda: None
 
 
 def seal(store: Store, unit: OpenUnit, sources: Sequence[Source], config: SealConfig) -> Footer:
-    """Write the Markdown of what was read, then the sealed file, then delete the partials.
+    """Write the Markdown of what was read, then the sealed file. The partials are the caller's to clear.
 
     Returns the footer of the file that is sealed in the end: when another process was first (or our
     own answer was lost), that is its file, and the Markdown is made to match it.
     """
-    plan = unit.plan
-    data, footer = _encode(store, unit, sources, config)
+    rows = merged(store, unit, sources, skipped_tables(unit, config))
+    with store.scratch_file() as file:
+        footer = write_unit(store, file, unit, rows, config)
+        config.check()
+        sealed = commit(store, unit.plan, file)
+    return footer if sealed else _adopt(store, unit.plan)
+
+
+def skipped_tables(unit: OpenUnit, config: SealConfig) -> Iterator[pa.Table]:
+    """Rows of what was asked for and is not there, a document at a time."""
+    for i in unit.plan.wanted_indexes():
+        page_count = unit.page_counts.get(i, 0)
+        document = unit.plan.documents[i]
+        skipped = skipped_pages(document, page_count) if page_count else []
+        if not skipped or unit.has(i, DOCUMENT_PAGE):
+            continue
+        row = ResultRow(
+            doc_id=document.doc_id,
+            uri=document.uri,
+            page=DOCUMENT_PAGE,
+            status=Status.SKIPPED,
+            page_count=page_count,
+            generation=unit.plan.generation,
+            fingerprint=config.fingerprint,
+            source_version=unit.versions.get(i, document.version),
+            run_id=config.run_id,
+            finished_at=datetime.now(UTC),
+            metadata=document.metadata,
+        )
+        as_a_whole = skipped[0][0] == DOCUMENT_PAGE
+        yield skipped_table(row, skipped, ("",) if as_a_whole else unit.plan.variants)
+
+
+def commit(store: Store, plan: UnitPlan, file: Path) -> bool:
+    """Make a file the unit's, once; the generation it replaces is kept. False when another was first."""
     path = sealed_path(plan.unit_id)
     if not plan.base_version:
-        sealed = store.create(path, data) is Created.CREATED
-    else:
-        _keep_history(store, unit)
-        sealed = store.replace(path, data, if_match=plan.base_version) is not None
-    if not sealed:
-        footer = _adopt(store, unit)
-    clear_partials(store, plan.unit_id, plan.generation)
-    return footer
+        return store.create_file(path, file) is Created.CREATED
+    keep_history(store, plan)
+    return store.replace_file(path, file, if_match=plan.base_version) is not None
 
 
-def _encode(
-    store: Store, unit: OpenUnit, sources: Sequence[Source], config: SealConfig
-) -> tuple[bytes, Footer]:
-    sums = _Sums()
-    page_counts = dict(unit.page_counts)
-    documents = {i: unit.plan.documents[i] for i in unit.plan.wanted_indexes()}
-    log: list[str] = []
-    sink = io.BytesIO()
-    with (
-        pq.ParquetWriter(sink, SCHEMA, compression="zstd") as parquet,
-        ThreadPoolExecutor(MARKDOWN_THREADS) as threads,
-    ):
-        for table, indexes in _groups(store, unit, sources):
-            parquet.write_table(table)
-            sums.add(table)
-            for i, first in zip(*np.unique(indexes, return_index=True), strict=True):
-                page_counts.setdefault(int(i), table.column("page_count")[int(first)].as_py())
-            log += document_lines(table.filter(pc.equal(table.column("run_id"), config.run_id)))
-            markdown = markdown_files(table, indexes, documents)
-            list(threads.map(lambda file: store.replace(*file), markdown))
-        footer = _footer(unit, sums, page_counts, config.fingerprint)
-        parquet.add_key_value_metadata({FOOTER_KEY: json.dumps(footer.to_json(), ensure_ascii=False)})
-    name = f"documents-{unit.plan.unit_id}.g{unit.plan.generation}.jsonl"
-    store.replace(f"logs/{config.run_id}/{name}", "".join(log).encode())
-    return sink.getvalue(), footer
+@contextmanager
+def counted_attempt(store: Store, plan: UnitPlan, run_id: str) -> Iterator[None]:
+    """Around sealing: whoever dies within leaves a mark, and after ``MAX_DEATHS`` of them JobError is raised.
+
+    A writer killed for memory is started again by the fleet and asked to seal again.
+    """
+    prefix = f"{partial_prefix(plan.unit_id, plan.generation)}sealing-{run_id}-"
+    deaths = sum(1 for _ in store.list(prefix))
+    if deaths >= MAX_DEATHS:
+        raise JobError(
+            f"{deaths} writers died while they sealed unit {plan.unit_id} ({len(plan.documents):,} "
+            "documents); what was read is stored. Give the machine of the job's driver more memory, then run "
+            "the same command again"
+        )
+    mark = f"{prefix}{uuid4().hex}"
+    store.create(mark, b"")
+    try:
+        yield
+    finally:
+        with suppress(StoreError):
+            store.delete(mark)
 
 
 @dataclass(slots=True)
-class _Sums:
-    """Rows added up by status and flag, and their tokens."""
+class Sums:
+    """Rows added up by status, flag and fingerprint, their tokens, and what documents they are of."""
 
     counts: Counter[str] = field(default_factory=Counter)
     tokens: Counter[str] = field(default_factory=Counter)
     flags: Counter[str] = field(default_factory=Counter)
+    fingerprints: Counter[str] = field(default_factory=Counter)
+    page_counts: dict[int, int] = field(default_factory=dict)
+    uris: dict[int, set[str]] = field(default_factory=dict)
 
-    def add(self, table: pa.Table) -> None:
-        self.counts.update(table.column("status").to_pylist())
+    def add(self, table: pa.Table, indexes: Integers, uris: pa.Array) -> None:
+        """``uris`` are those of the documents, which ``indexes`` names for each row."""
+        for name, counter in (("status", self.counts), ("fingerprint", self.fingerprints)):
+            counter.update(
+                {pair["values"]: pair["counts"] for pair in table.column(name).value_counts().to_pylist()}
+            )
         self.flags.update(pc.list_flatten(table.column("flags")).to_pylist())
         for name in ("prompt_tokens", "completion_tokens"):
             self.tokens[name] += pc.sum(table.column(name)).as_py() or 0
+        present, first = np.unique(indexes, return_index=True)
+        known = table.column("page_count").take(pa.array(first)).to_pylist()
+        for i, page_count in zip(present.tolist(), known, strict=True):
+            self.page_counts.setdefault(i, page_count)
+        column = table.column("uri")
+        elsewhere = np.flatnonzero(np.asarray(pc.not_equal(column, uris.take(pa.array(indexes)))))
+        for i, uri in zip(
+            indexes[elsewhere].tolist(), column.take(pa.array(elsewhere)).to_pylist(), strict=True
+        ):
+            self.uris.setdefault(i, set()).add(uri)
 
 
-def _footer(unit: OpenUnit, sums: _Sums, page_counts: dict[int, int], fingerprint: str) -> Footer:
+def write_unit(
+    store: Store,
+    file: Path,
+    unit: OpenUnit,
+    rows: Iterable[tuple[pa.Table, Integers]],
+    config: SealConfig,
+) -> Footer:
+    """Write a unit's rows, which come in order, to a local file, and the Markdown of documents it reads."""
+    plan = unit.plan
+    sums = Sums(page_counts=dict(unit.page_counts))
+    uris = pa.array([document.uri for document in plan.documents], pa.string())
+    documents = {i: plan.documents[i] for i in plan.wanted_indexes()}
+    log = DocumentLog()
+    with (
+        pa.OSFile(os.fsencode(file), "wb") as sink,
+        pq.ParquetWriter(sink, SCHEMA, compression="zstd") as parquet,
+        MarkdownWriter(store, documents, markdown_variant(plan.variants)) as markdown,
+    ):
+        for table, indexes in rows:
+            parquet.write_table(table, row_group_size=group_rows(table))
+            sums.add(table, indexes, uris)
+            log.add(table.filter(pc.equal(table.column("run_id"), config.run_id)))
+            markdown.add(table, indexes)
+        footer = make_footer(unit, sums, plan.fingerprint or config.fingerprint)
+        parquet.add_key_value_metadata({FOOTER_KEY: json.dumps(footer.to_json(), ensure_ascii=False)})
+    name = f"documents-{plan.unit_id}.g{plan.generation}.jsonl"
+    if data := log.encode():
+        BestEffortLog(store).write(f"logs/{config.run_id}/{name}", data)
+    return footer
+
+
+def make_footer(unit: OpenUnit, sums: Sums, fingerprint: str) -> Footer:
+    """What the rows that were added up come to."""
     documents = []
     cut = 0
     for i, document in enumerate(unit.plan.documents):
-        page_count = page_counts.get(i, 0)
-        documents.append(SealedDocument(document, page_count, unit.versions.get(i, "")))
+        page_count = sums.page_counts.get(i, 0)
+        uris = tuple(sorted(sums.uris.get(i, ())))
+        documents.append(SealedDocument(document, page_count, unit.versions.get(i, ""), uris))
         if page_count and document.max_pages:
             cut += plan_pages(document.pages, document.max_pages, page_count).cut
     return Footer(
@@ -139,155 +208,44 @@ def _footer(unit: OpenUnit, sums: _Sums, page_counts: dict[int, int], fingerprin
         cut_pages=cut,
         tokens=dict(sums.tokens),
         flags=dict(sums.flags),
+        fingerprints=dict(sums.fingerprints),
+        variants=unit.plan.variants,
     )
 
 
-def _groups(store: Store, unit: OpenUnit, sources: Sequence[Source]) -> Iterator[tuple[pa.Table, np.ndarray]]:
-    """The unit's rows in document and page order, one row per page, in groups of whole documents.
-
-    Yields each group with the document index of every row.
-    """
-    loaded: list[pa.Table] = []
-    for source in sources:
-        loaded.append(_load(store, unit, source))
-        if sum(table.num_rows for table in loaded) > GROUP_ROWS:
-            break
-    else:
-        yield _order(unit, loaded)
-        return
-    del loaded
-    for doc_ids in _document_groups(store, unit, sources):
-        wanted = pa.array(doc_ids)
-        tables = (_load(store, unit, source) for source in sources)
-        yield _order(
-            unit, [table.filter(pc.is_in(table.column("doc_id"), value_set=wanted)) for table in tables]
-        )
+def keep_history(store: Store, plan: UnitPlan) -> None:
+    """The file that is about to be replaced, under its generation's name; it may be there already."""
+    footer = read_footer(store, plan.unit_id)
+    if footer is None or footer.generation >= plan.generation:
+        return  # gone, or replaced: the condition of our replace will tell
+    with store.local_file(sealed_path(plan.unit_id)) as file:
+        if file is not None:
+            store.create_file(history_path(plan.unit_id, footer.generation), file)
 
 
-def _document_groups(store: Store, unit: OpenUnit, sources: Sequence[Source]) -> Iterator[list[str]]:
-    rows: Counter[str] = Counter()
-    for source in sources:
-        rows.update(_load(store, unit, source, ["doc_id"]).column("doc_id").to_pylist())
-    group: list[str] = []
-    group_rows = 0
-    for document in unit.plan.documents:
-        if group and group_rows + rows[document.doc_id] > GROUP_ROWS:
-            yield group
-            group, group_rows = [], 0
-        group.append(document.doc_id)
-        group_rows += rows[document.doc_id]
-    yield group
-
-
-def _load(store: Store, unit: OpenUnit, source: Source, columns: list[str] | None = None) -> pa.Table:
-    table = source.table if source.table is not None else read_rows(store, source.path)
-    if table is None:
-        raise StoreError(f"{store.root}/{source.path} is gone while its unit was being sealed: run again")
-    if source.base:
-        table = _untouched(unit, table)
-    if source.fingerprint:
-        table = table.filter(pc.equal(table.column("fingerprint"), source.fingerprint))
-    return table.select(columns) if columns else table.cast(SCHEMA)
-
-
-def _untouched(unit: OpenUnit, table: pa.Table) -> pa.Table:
-    """The earlier generation's rows without the documents that were read again as a whole."""
-    again = [unit.plan.documents[i].doc_id for i, pages in (unit.plan.reread or {}).items() if not pages]
-    return table.filter(pc.invert(pc.is_in(table.column("doc_id"), value_set=pa.array(again, pa.string()))))
-
-
-def _order(unit: OpenUnit, tables: Sequence[pa.Table]) -> tuple[pa.Table, np.ndarray]:
-    """One row per page in order, and the rows' document indexes. Earlier tables win over later ones."""
-    table = pa.concat_tables(tables)
-    ranks = np.repeat(np.arange(len(tables)), [part.num_rows for part in tables])
-    documents = unit.plan.documents
-    ids = pa.array([document.doc_id for document in documents])
-    index = pc.index_in(table.column("doc_id"), value_set=ids).combine_chunks()
-    index_np = np.asarray(index)
-    pages = np.asarray(table.column("page"))
-    keep, unversioned = _current(unit, table, index, pages)
-    order = np.lexsort((ranks, unversioned, pages, index_np))
-    order = order[keep[order]]
-    first = np.ones(len(order), dtype=bool)
-    first[1:] = (np.diff(index_np[order]) != 0) | (np.diff(pages[order]) != 0)
-    order = order[first]
-    return table.take(pa.array(order)), index_np[order]
-
-
-def _current(
-    unit: OpenUnit, table: pa.Table, index: pa.Array, pages: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """Which rows count, and which carry no version of their source.
-
-    Of what this generation reads only rows of the current source count, and none past its end: a
-    source may have changed, and shrunk, while it was read. What it does not read is kept as it is.
-    """
-    count = len(unit.plan.documents)
-    known = pa.array([unit.versions.get(i, "") for i in range(count)]).take(index)
-    versions = table.column("source_version").combine_chunks()
-    unversioned = np.asarray(pc.equal(versions, ""))
-    current = np.asarray(pc.equal(versions, known)) | unversioned | np.asarray(pc.equal(known, ""))
-    ends = np.array([unit.page_counts.get(i, 0) for i in range(count)])[np.asarray(index)]
-    skipped = np.asarray(pc.equal(table.column("status"), Status.SKIPPED))
-    inside = (pages <= ends) | (ends == 0) | skipped
-    untouched = ~np.isin(np.asarray(index), unit.plan.wanted_indexes())
-    return untouched | (current & inside), unversioned
-
-
-def markdown_files(
-    table: pa.Table, indexes: np.ndarray, documents: Mapping[int, Document]
-) -> Iterator[tuple[str, bytes]]:
-    """Path and content of each document's Markdown.
-
-    ``table`` is sorted by document, ``indexes`` names each row's; those not in ``documents`` are left.
-    """
-    starts = np.flatnonzero(np.diff(indexes, prepend=-1)).tolist()
-    for start, end in zip(starts, [*starts[1:], len(indexes)], strict=True):
-        if (document := documents.get(int(indexes[start]))) is not None:
-            text = document_markdown(document.markdown, page_texts(table.slice(start, end - start)))
-            yield markdown_file(document.markdown), text.encode()
-
-
-def page_texts(table: pa.Table) -> Iterator[PageText]:
-    """What assembly needs of each row."""
-    columns = (table.column(name).to_pylist() for name in ("page", "status", "reason", "text", "flags"))
-    for page, status, reason, text, flags in zip(*columns, strict=True):
-        yield PageText(page, status, reason, text, IMAGE_FLAG in (flags or ()))
-
-
-def _keep_history(store: Store, unit: OpenUnit) -> None:
-    found = store.read(sealed_path(unit.plan.unit_id))
-    if found is not None and found[1] == unit.plan.base_version:
-        store.create(history_path(unit.plan.unit_id, _generation_of(found[0])), found[0])
-
-
-def _generation_of(data: bytes) -> int:
-    metadata = pq.read_metadata(pa.BufferReader(data)).metadata
-    return int(json.loads(metadata[FOOTER_KEY])["generation"])
-
-
-def _adopt(store: Store, unit: OpenUnit) -> Footer:
+def _adopt(store: Store, plan: UnitPlan) -> Footer:
     """Another process sealed this generation first: make the Markdown match its rows."""
-    unit_id = unit.plan.unit_id
-    footer = read_footer(store, unit_id)
-    if footer is None or footer.generation < unit.plan.generation:
+    footer = read_footer(store, plan.unit_id)
+    if footer is None or footer.generation < plan.generation:
         raise StoreError(
-            f"{store.root}/{sealed_path(unit_id)} was replaced by another job while this one ran: "
+            f"{store.root}/{sealed_path(plan.unit_id)} was replaced by another job while this one ran: "
             "run the same command again"
         )
     assemble_unit(store, footer)
     return footer
 
 
-def assemble_unit(store: Store, footer: Footer) -> int:
-    """Write the Markdown of every document of a sealed unit from its rows; returns how many."""
-    table = read_rows(store, sealed_path(footer.unit_id))
-    if table is None:
-        return 0
-    ids = pa.array([sealed.document.doc_id for sealed in footer.documents])
-    indexes = np.asarray(pc.index_in(table.column("doc_id"), value_set=ids).combine_chunks())
-    documents = {i: sealed.document for i, sealed in enumerate(footer.documents)}
-    files = list(markdown_files(table, indexes, documents))
-    with ThreadPoolExecutor(MARKDOWN_THREADS) as threads:
-        list(threads.map(lambda file: store.replace(*file), files))
-    return len(files)
+def assemble_unit(store: Store, footer: Footer, doc_ids: Container[str] | None = None) -> int:
+    """Write the Markdown of a sealed unit's documents, or of some, from its rows; returns how many."""
+    documents = {
+        i: sealed.document
+        for i, sealed in enumerate(footer.documents)
+        if doc_ids is None or sealed.document.doc_id in doc_ids
+    }
+    ids = pa.array([sealed.document.doc_id for sealed in footer.documents], pa.string())
+    columns = ["doc_id", "page", "variant", "status", "reason", "text", "flags"]
+    with MarkdownWriter(store, documents, markdown_variant(footer.variants)) as markdown:
+        for table in row_groups(store, sealed_path(footer.unit_id), columns):
+            found = pc.fill_null(pc.index_in(table.column("doc_id"), value_set=ids), len(ids))
+            markdown.add(table, np.array(found, dtype=np.int64))
+    return markdown.count

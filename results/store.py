@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from enum import Enum
+from pathlib import Path
 from typing import Protocol
 
 from manifests.errors import StoreError
@@ -57,6 +59,18 @@ class Store(Protocol):
 
         With ``if_match``, only if the stored version is that one; otherwise None and nothing written.
         """
+
+    def create_file(self, path: str, file: Path) -> Created:
+        """Like ``create``, with the content of a local file that nobody writes to any more."""
+
+    def replace_file(self, path: str, file: Path, if_match: str | None = None) -> str | None:
+        """Like ``replace``, with the content of a local file that nobody writes to any more."""
+
+    def local_file(self, path: str) -> AbstractContextManager[Path | None]:
+        """A file with the object's content, to be opened within the block; None if there is none."""
+
+    def scratch_file(self) -> AbstractContextManager[Path]:
+        """Where to write a file that is under way, on this machine; it is gone after the block."""
 
     def delete(self, path: str) -> None:
         """Remove the object; no error when it is already gone."""

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import io
 import json
+import os
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -23,21 +25,42 @@ from results.store import Entry, Store
 
 FOOTER_KEY = b"pagefleet.unit"
 FOOTER_GUESS_BYTES = 256 * 1024
+GROUP_BYTES = 16 * 2**20
+MAX_GROUP_ROWS = 20_000
 PARQUET_TAIL_BYTES = 8  # footer length (4 bytes) and the magic "PAR1"
 
 
 @dataclass(frozen=True, slots=True)
 class SealedDocument:
-    """A document as its unit was sealed: what was wanted, and what the source was then."""
+    """A document as its unit was sealed: what was wanted, and what the source was then. ``uris`` are
+    where rows of it were read besides ``document.uri`` (the folder may have moved in between)."""
 
     document: Document
     page_count: int
     version: str
+    uris: tuple[str, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        fields = {
+            "document": self.document.to_json(),
+            "page_count": self.page_count,
+            "version": self.version,
+        }
+        return {**fields, "uris": list(self.uris)} if self.uris else fields
+
+    @classmethod
+    def from_json(cls, fields: dict[str, Any]) -> SealedDocument:
+        document = Document.from_json(fields["document"])
+        return cls(document, fields["page_count"], fields["version"], tuple(fields.get("uris", ())))
 
 
 @dataclass(frozen=True, slots=True)
 class Footer:
-    """What a sealed file says of itself, readable without its rows."""
+    """What a sealed file says of itself, readable without its rows.
+
+    ``fingerprint`` is what the unit as a whole was last read with, ``fingerprints`` counts the rows of
+    each: a selection of them may have been read again with other settings.
+    """
 
     unit_id: str
     generation: int
@@ -47,41 +70,37 @@ class Footer:
     cut_pages: int = 0
     tokens: dict[str, int] = field(default_factory=dict)
     flags: dict[str, int] = field(default_factory=dict)
+    fingerprints: dict[str, int] = field(default_factory=dict)
+    variants: tuple[str, ...] = ("",)
 
     def to_json(self) -> dict[str, Any]:
         return {
             "unit_id": self.unit_id,
             "generation": self.generation,
             "fingerprint": self.fingerprint,
+            "fingerprints": self.fingerprints,
+            "variants": list(self.variants),
             "counts": self.counts,
             "cut_pages": self.cut_pages,
             "tokens": self.tokens,
             "flags": self.flags,
-            "documents": [
-                {
-                    "document": sealed.document.to_json(),
-                    "page_count": sealed.page_count,
-                    "version": sealed.version,
-                }
-                for sealed in self.documents
-            ],
+            "documents": [sealed.to_json() for sealed in self.documents],
         }
 
     @classmethod
     def from_json(cls, fields: dict[str, Any]) -> Footer:
-        documents = tuple(
-            SealedDocument(Document.from_json(item["document"]), item["page_count"], item["version"])
-            for item in fields["documents"]
-        )
+        """Undo ``to_json``; what a footer of an older version does not have is empty."""
         return cls(
             unit_id=fields["unit_id"],
             generation=fields["generation"],
             fingerprint=fields["fingerprint"],
             counts=fields["counts"],
-            documents=documents,
+            documents=tuple(SealedDocument.from_json(item) for item in fields["documents"]),
             cut_pages=fields["cut_pages"],
             tokens=fields["tokens"],
             flags=fields["flags"],
+            fingerprints=fields.get("fingerprints", {}),
+            variants=tuple(fields.get("variants", ("",))),
         )
 
 
@@ -112,7 +131,7 @@ def read_plan(store: Store, unit_id: str, generation: int) -> UnitPlan | None:
 
 
 @dataclass(frozen=True, slots=True)
-class OpenUnit:
+class OpenGeneration:
     """A generation found under way in the store."""
 
     unit_id: str
@@ -126,13 +145,13 @@ def list_sealed(store: Store) -> Iterator[tuple[str, Entry]]:
             yield entry.path.removeprefix("pages/").removesuffix(".parquet"), entry
 
 
-def list_open(store: Store) -> list[OpenUnit]:
+def list_open(store: Store) -> list[OpenGeneration]:
     """Every generation that has a plan under ``partial/``, from one listing."""
     found = []
     for entry in store.list("partial/"):
         parts = entry.path.split("/")
         if len(parts) == 4 and parts[3] == "unit.json":
-            found.append(OpenUnit(parts[1], int(parts[2].removeprefix("g"))))
+            found.append(OpenGeneration(parts[1], int(parts[2].removeprefix("g"))))
     return found
 
 
@@ -156,20 +175,55 @@ def clear_partials(store: Store, unit_id: str, generation: int) -> None:
 def encode_table(table: pa.Table) -> bytes:
     """A table as Parquet bytes (zstd, so that text costs a third)."""
     sink = io.BytesIO()
-    pq.write_table(table, sink, compression="zstd")
+    pq.write_table(table, sink, compression="zstd", row_group_size=group_rows(table))
     return sink.getvalue()
+
+
+def group_rows(table: pa.Table) -> int:
+    """Rows to a row group of such rows: as many bytes as may be in memory at once without a thought."""
+    bytes_per_row: int = max(1, table.nbytes // max(1, table.num_rows))
+    return max(1, min(MAX_GROUP_ROWS, GROUP_BYTES // bytes_per_row))
 
 
 def read_rows(store: Store, path: str, columns: list[str] | None = None) -> pa.Table | None:
     """Rows of one Parquet object, or None when it is gone. Raises StoreError when it is not Parquet."""
-    found = store.read(path)
-    if found is None:
-        return None
+    with store.local_file(path) as file:
+        if file is None:
+            return None
+        with _ours(store, path):
+            # Not pq.read_table: its data set machinery takes three times as long for a partial's few rows.
+            with pa.OSFile(os.fsencode(file)) as source, pq.ParquetFile(source) as parquet:
+                rows = parquet.read(columns=columns, use_threads=False)
+            return rows.select(columns) if columns else rows
+
+
+def row_groups(store: Store, path: str, columns: list[str] | None = None) -> Iterator[pa.Table]:
+    """Rows of one Parquet object, a row group at a time; the object is read once.
+
+    Raises StoreError when it is gone or not Parquet.
+    """
+    with store.local_file(path) as file:
+        if file is None:
+            raise StoreError(f"{store.root}/{path} is gone while it was needed: run the same command again")
+        with _ours(store, path), pa.OSFile(os.fsencode(file)) as source, pq.ParquetFile(source) as parquet:
+            for group in range(parquet.num_row_groups):
+                yield parquet.read_row_group(group, columns=columns, use_threads=False)
+
+
+@contextmanager
+def _ours(store: Store, path: str) -> Iterator[None]:
+    """Raise StoreError for what reading a damaged or foreign file raises."""
     try:
-        # Not pq.read_table: its data set machinery takes three times as long for the few rows of a partial.
-        rows = pq.ParquetFile(pa.BufferReader(found[0])).read(columns=columns, use_threads=False)
-        return rows.select(columns) if columns else rows
-    except (pa.ArrowException, KeyError) as error:
+        yield
+    except FileNotFoundError as error:
+        raise StoreError(
+            f"{store.root}/{path} is gone while it was needed: run the same command again"
+        ) from error
+    except (pa.ArrowException, KeyError, OSError) as error:
+        if isinstance(error, OSError) and error.errno:
+            raise StoreError(
+                f"{store.root}/{path} cannot be read ({error}): check the disk and run the same command again"
+            ) from error
         raise StoreError(
             f"{store.root}/{path} is not a Parquet file pagefleet wrote ({error}): "
             "move it away and run the same command again"

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import threading
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from uuid import uuid4
 
 import pyarrow as pa
@@ -14,10 +14,14 @@ import pyarrow.compute as pc
 from manifests.errors import PagefleetError, StoreError
 from manifests.pages import PageSpan
 from manifests.units import UnitPlan
-from results.open_unit import DocumentState, OpenUnit
+from manifests.work import PROBE_UNIT
+from results.leftovers import gone
+from results.logs import BestEffortLog
+from results.merging import in_order, unit_sources
+from results.open_unit import COLUMNS, DocumentState, OpenUnit
 from results.page_log import page_lines
-from results.rows import SCHEMA, ResultRow, Status, rows_to_batch
-from results.sealing import SealConfig, Source, seal
+from results.rows import SCHEMA, ResultRow, rows_to_batch
+from results.sealing import SealConfig, counted_attempt, seal
 from results.store import Store
 from results.unit_files import (
     Footer,
@@ -30,20 +34,28 @@ from results.unit_files import (
     read_footer,
     read_plan,
     read_rows,
-    sealed_path,
 )
 
-TRACKING_COLUMNS = ["doc_id", "page", "page_count", "source_version", "status", "fingerprint"]
+UnitKey = tuple[str, int]
+SEALS_AT_ONCE = 2
+"""Units whose rows are in memory, some of them, at a time; others wait their turn."""
+ROOM_POLL_S = 1.0
+MAX_LOG_CHARACTERS = 4 * 2**20
 
 
 @dataclass(frozen=True, slots=True)
 class WriterConfig:
-    """What every row and file of this run carries, and how often rows are flushed."""
+    """What every row and file of this run carries, and how often rows are flushed.
+
+    While more than twice ``flush_bytes`` of rows wait for the store, who brings more waits too. ``guard``
+    is an object that is there as long as the output is: without it nothing is written any more.
+    """
 
     run_id: str
     fingerprint: str
     flush_s: float = 5.0
     flush_bytes: int = 64 * 2**20
+    guard: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,26 +68,43 @@ class SealReport:
     cut_pages: int = 0
 
 
+@dataclass(slots=True)
+class _Held:
+    """An open unit, its rows that are not flushed yet, and who is at its files."""
+
+    unit: OpenUnit
+    buffer: list[pa.RecordBatch] = field(default_factory=list)
+    buffered_bytes: int = 0
+    closed: bool = False
+    """Sealed, or given up: its rows are nobody's any more."""
+    flushing: threading.Lock = field(default_factory=threading.Lock)
+    sealing: threading.Lock = field(default_factory=threading.Lock)
+
+
 class UnitWriter:
     """Keeps the rows of open units. Thread-safe; a background thread flushes every ``flush_s``.
 
     Nothing is lost for good when its process dies: a row that was not flushed is found missing when
     its unit is sealed, and the driver has its page read again. A write that fails is raised by every
-    later call, as StoreError.
+    later call, as StoreError. Sealing one unit keeps nobody from adding to others, nor from flushing.
     """
 
     def __init__(self, store: Store, config: WriterConfig) -> None:
         self._store = store
         self._config = config
-        self._units: dict[tuple[str, int], OpenUnit] = {}
-        self._sealed: set[tuple[str, int]] = set()
+        self._units: dict[UnitKey, _Held] = {}
+        self._closed_units: set[UnitKey] = set()
         self._nonce = uuid4().hex[:8]
         self._files = 0
         self._buffered_bytes = 0
-        self._log: list[str] = []
+        self._log: deque[str] = deque()
+        self._logs = BestEffortLog(store)
         self._error: StoreError | None = None
         self._lock = threading.RLock()
-        self._flush_lock = threading.Lock()
+        self._room = threading.Condition(self._lock)
+        self._loading = threading.Lock()
+        self._flushing = threading.Lock()
+        self._seals = threading.Semaphore(SEALS_AT_ONCE)
         self._due = threading.Event()
         self._closed = False
         self._thread = threading.Thread(target=self._flush_loop, name="flush", daemon=True)
@@ -84,24 +113,31 @@ class UnitWriter:
     def open(self, plan: UnitPlan) -> dict[int, DocumentState]:
         """Begin or resume a generation; tells what is stored of each document already."""
         self._raise_error()
+        self._check_output()
         self._store.replace(plan_path(plan.unit_id, plan.generation), encode_plan(plan))
-        unit = self._load(plan)
+        held = _Held(self._load(plan))
+        key = (plan.unit_id, plan.generation)
         with self._lock:
-            self._units[(plan.unit_id, plan.generation)] = unit
-            self._sealed.discard((plan.unit_id, plan.generation))
-        return unit.states()
+            self._close(key)
+            self._units[key] = held
+            self._closed_units.discard(key)
+            return held.unit.states()
 
     def add(self, unit_id: str, generation: int, batch: pa.RecordBatch) -> None:
-        """Take rows. They are in memory when this returns and on disk at the next flush."""
-        self._raise_error()
-        with self._lock:
-            unit = self._unit(unit_id, generation)
-            if unit is None:
+        """Take rows. They are in memory when this returns and on disk at the next flush.
+
+        Waits while the store is slow to take what is in memory already.
+        """
+        held = self._held(unit_id, generation)
+        with self._room:
+            self._wait_for_room()
+            if held is None or held.closed:
                 return
-            fresh = unit.admit(batch)
+            fresh = held.unit.admit(batch)
             if not fresh.num_rows:
                 return
-            unit.buffer.append(fresh)
+            held.buffer.append(fresh)
+            held.buffered_bytes += fresh.nbytes
             self._buffered_bytes += fresh.nbytes
             self._log.extend(page_lines(fresh))
             if self._buffered_bytes >= self._config.flush_bytes:
@@ -112,46 +148,48 @@ class UnitWriter:
         self.add(unit_id, generation, rows_to_batch(rows))
 
     def stored(self, unit_id: str, generation: int, pages: Sequence[tuple[int, int]]) -> list[bool]:
-        """Whether there is a row for each ``(document index, page)``, in order."""
+        """Whether each ``(document index, page)`` has all its rows, in order."""
+        held = self._held(unit_id, generation)
+        if held is None:
+            return [True] * len(pages)
         with self._lock:
-            unit = self._unit(unit_id, generation)
-            if unit is None:
-                return [True] * len(pages)
-            return [unit.has(doc_index, page) for doc_index, page in pages]
+            return [held.unit.has(doc_index, page) for doc_index, page in pages]
 
     def restart_document(self, unit_id: str, generation: int, doc_index: int, version: str) -> None:
         """The source turned out to have another version: forget the document's rows, plan all of it."""
+        held = self._held(unit_id, generation)
+        if held is None:
+            return
         with self._lock:
-            unit = self._unit(unit_id, generation)
-            if unit is None:
-                return
-            unit.restart(doc_index, version)
-            plan = unit.plan
+            held.unit.restart(doc_index, version)
+            plan = held.unit.plan
         self._store.replace(plan_path(unit_id, generation), encode_plan(plan))
 
     def seal(self, unit_id: str, generation: int, page_counts: dict[int, int]) -> SealReport:
         """Seal the unit if every planned page has a row; otherwise say what is missing.
 
-        ``page_counts`` holds what opening told the driver, for documents that have no row at all.
+        ``page_counts`` holds what opening told the driver, for documents that have no row at all. Raises
+        JobError when too many writers have died of sealing it.
         """
         self._raise_error()
-        with self._lock:
-            unit = self._unit(unit_id, generation)
-            if unit is None:
-                return _sealed_report(read_footer(self._store, unit_id))
-            missing = unit.missing(page_counts)
-            if missing:
-                return SealReport(False, missing)
-            unit.page_counts = {**page_counts, **unit.page_counts}
-            self._add_skipped(unit, page_counts)
-            buffered = pa.Table.from_batches(unit.buffer, schema=SCHEMA)
-        with self._flush_lock:
-            config = SealConfig(self._config.run_id, self._config.fingerprint)
-            footer = seal(self._store, unit, self._sources(unit, buffered), config)
-        with self._lock:
-            self._units.pop((unit_id, generation), None)
-            self._sealed.add((unit_id, generation))
-            self._buffered_bytes = max(0, self._buffered_bytes - buffered.nbytes)
+        held = self._held(unit_id, generation)
+        if held is None:
+            return _sealed_report(read_footer(self._store, unit_id))
+        with held.sealing:
+            with self._lock:
+                if held.closed:
+                    return _sealed_report(read_footer(self._store, unit_id))
+                missing = held.unit.missing(page_counts)
+                if missing:
+                    return SealReport(False, missing)
+                held.unit.page_counts = {**page_counts, **held.unit.page_counts}
+                buffered = pa.Table.from_batches(held.buffer, schema=SCHEMA)
+            self._check_output()
+            footer = self._seal(held.unit, buffered)
+            with self._lock:
+                self._close((unit_id, generation))
+            with held.flushing:  # what was being flushed meanwhile is there now, and is cleared away too
+                clear_partials(self._store, unit_id, generation)
         return _sealed_report(footer)
 
     def check(self) -> None:
@@ -161,13 +199,11 @@ class UnitWriter:
     def abandon(self, unit_id: str, generation: int) -> None:
         """Another process took the unit over: forget it, unflushed rows included."""
         with self._lock:
-            self._units.pop((unit_id, generation), None)
-            self._sealed.add((unit_id, generation))
+            self._close((unit_id, generation))
 
     def flush(self) -> None:
         """Store every buffered row and log line now."""
-        with self._flush_lock:
-            self._flush()
+        self._flush()
         self._raise_error()
 
     def close(self) -> None:
@@ -181,103 +217,124 @@ class UnitWriter:
         while not self._closed:
             self._due.wait(self._config.flush_s)
             self._due.clear()
-            with self._flush_lock:
-                self._flush()
+            self._flush()
 
     def _flush(self) -> None:
-        try:
-            with self._lock:
-                units = [unit for unit in self._units.values() if unit.buffer]
-                self._buffered_bytes = 0
-            for unit in units:
-                self._flush_unit(unit)
-            self._flush_log()
-        except Exception as error:  # noqa: BLE001 - whatever it is, rows are not stored: later calls tell
-            what = str(error) if isinstance(error, PagefleetError) else f"{type(error).__name__}: {error}"
-            self._error = StoreError(what)
+        with self._flushing:
+            try:
+                self._check_output()
+                with self._lock:
+                    held_units = [held for held in self._units.values() if held.buffer]
+                for held in held_units:
+                    self._flush_unit(held)
+                self._flush_log()
+            except Exception as error:  # noqa: BLE001 - whatever it is, rows are not stored: later calls tell
+                what = str(error) if isinstance(error, PagefleetError) else f"{type(error).__name__}: {error}"
+                with self._room:
+                    self._error = StoreError(what)
+                    self._room.notify_all()
 
-    def _flush_unit(self, unit: OpenUnit) -> None:
-        with self._lock:
-            batches = list(unit.buffer)
-            self._files += 1
-            name = f"{self._config.run_id}-{self._nonce}-{self._files:06d}.parquet"
-        path = partial_prefix(unit.plan.unit_id, unit.plan.generation) + name
-        self._store.create(path, encode_table(pa.Table.from_batches(batches, schema=SCHEMA)))
-        with self._lock:
-            del unit.buffer[: len(batches)]
+    def _flush_unit(self, held: _Held) -> None:
+        with held.flushing:
+            with self._lock:
+                if held.closed:
+                    return
+                batches = list(held.buffer)
+                self._files += 1
+                name = f"{self._config.run_id}-{self._nonce}-{self._files:06d}.parquet"
+            plan = held.unit.plan
+            rows = in_order(held.unit, pa.Table.from_batches(batches, schema=SCHEMA))
+            self._store.create(partial_prefix(plan.unit_id, plan.generation) + name, encode_table(rows))
+            with self._room:
+                if not held.closed:
+                    del held.buffer[: len(batches)]
+                    self._free(held, sum(batch.nbytes for batch in batches))
 
     def _flush_log(self) -> None:
         with self._lock:
-            lines, self._log = self._log, []
+            lines, self._log = self._log, deque()
             self._files += 1
             name = f"pages-{self._nonce}-{self._files:06d}.log"
-        if lines:
-            self._store.create(f"logs/{self._config.run_id}/{name}", "".join(lines).encode())
+        if not lines:
+            return
+        data = "".join(lines)
+        if not self._logs.write(f"logs/{self._config.run_id}/{name}", data.encode()):
+            with self._lock:
+                if len(data) < MAX_LOG_CHARACTERS:  # with the next lines, perhaps; the rows have it all
+                    self._log.extendleft(reversed(lines))
 
-    def _unit(self, unit_id: str, generation: int) -> OpenUnit | None:
+    def _seal(self, unit: OpenUnit, buffered: pa.Table) -> Footer:
+        config = SealConfig(self._config.run_id, self._config.fingerprint, self._check_output)
+        with self._seals, counted_attempt(self._store, unit.plan, self._config.run_id):
+            sources = unit_sources(self._store, unit.plan, buffered, self._config.fingerprint)
+            return seal(self._store, unit, sources, config)
+
+    def _held(self, unit_id: str, generation: int) -> _Held | None:
         """The open unit, or None when it is sealed or was given up.
 
         A process that replaced one that died picks up where the store says.
         """
         key = (unit_id, generation)
-        if key in self._sealed:
+        if unit_id == PROBE_UNIT:
             return None
-        if key in self._units:
-            return self._units[key]
-        footer = read_footer(self._store, unit_id)
-        if footer is not None and footer.generation >= generation:
-            clear_partials(self._store, unit_id, generation)
-            self._sealed.add(key)
-            return None
-        plan = read_plan(self._store, unit_id, generation)
-        if plan is None:
-            raise StoreError(f"{self._store.root}: unit {unit_id} has no plan: run the job again")
-        self._units[key] = self._load(plan)
-        return self._units[key]
+        with self._lock:
+            if key in self._closed_units or key in self._units:
+                return self._units.get(key)
+        with self._loading:
+            with self._lock:
+                if key in self._closed_units or key in self._units:
+                    return self._units.get(key)
+            footer = read_footer(self._store, unit_id)
+            if footer is not None and footer.generation >= generation:
+                clear_partials(self._store, unit_id, generation)
+                with self._lock:
+                    self._close(key)
+                return None
+            plan = read_plan(self._store, unit_id, generation)
+            if plan is None:
+                self._check_output()
+                raise StoreError(f"{self._store.root}: unit {unit_id} has no plan: run the job again")
+            held = _Held(self._load(plan))
+            with self._lock:
+                return self._units.setdefault(key, held)
 
     def _load(self, plan: UnitPlan) -> OpenUnit:
         unit = OpenUnit(plan)
         for path in list_partials(self._store, plan.unit_id, plan.generation):
-            table = read_rows(self._store, path, TRACKING_COLUMNS)
+            table = read_rows(self._store, path, [*COLUMNS, "fingerprint"])
             if table is not None:
                 ours = pc.equal(table.column("fingerprint"), self._config.fingerprint)
                 for batch in table.filter(ours).to_batches():
-                    unit.admit(batch)
+                    unit.note(batch)
         return unit
 
-    def _sources(self, unit: OpenUnit, buffered: pa.Table) -> list[Source]:
-        plan = unit.plan
-        paths = list_partials(self._store, plan.unit_id, plan.generation)
-        fingerprint = self._config.fingerprint
-        sources = [Source(table=buffered), *(Source(path, fingerprint=fingerprint) for path in paths)]
-        if plan.base_version:
-            sources.append(Source(sealed_path(plan.unit_id), base=True))
-        return sources
+    def _close(self, key: UnitKey) -> None:
+        """Forget a unit, with its rows that were not flushed. Called with the lock held."""
+        self._closed_units.add(key)
+        if (held := self._units.pop(key, None)) is not None:
+            held.closed = True
+            held.buffer.clear()
+            self._free(held, held.buffered_bytes)
 
-    def _add_skipped(self, unit: OpenUnit, page_counts: dict[int, int]) -> None:
-        rows = []
-        for i in unit.plan.wanted_indexes():
-            page_count = unit.page_counts.get(i) or page_counts.get(i, 0)
-            document = unit.plan.wanted(i)
-            rows += [
-                ResultRow(
-                    doc_id=document.doc_id,
-                    uri=document.uri,
-                    page=page,
-                    status=Status.SKIPPED,
-                    reason=reason,
-                    page_count=page_count,
-                    generation=unit.plan.generation,
-                    fingerprint=self._config.fingerprint,
-                    source_version=unit.versions.get(i, document.version),
-                    run_id=self._config.run_id,
-                    finished_at=datetime.now(UTC),
-                    metadata=document.metadata,
-                )
-                for page, reason in (unit.skipped(i, page_count) if page_count else ())
-            ]
-        if rows:
-            unit.buffer.append(unit.admit(rows_to_batch(rows)))
+    def _free(self, held: _Held, count: int) -> None:
+        """So many bytes of a unit's rows are in memory no more. Called with the lock held."""
+        held.buffered_bytes -= count
+        self._buffered_bytes -= count
+        self._room.notify_all()
+
+    def _wait_for_room(self) -> None:
+        """Called with the lock held, which others have meanwhile."""
+        while self._buffered_bytes >= 2 * self._config.flush_bytes and not self._closed:
+            self._raise_error()
+            self._due.set()
+            self._room.wait(ROOM_POLL_S)
+        self._raise_error()
+
+    def _check_output(self) -> None:
+        """Raise StoreError when the output was taken away from under the job."""
+        guard = self._config.guard
+        if guard and self._store.read_tail(guard, 1) is None:
+            raise StoreError(gone(self._store, guard))
 
     def _raise_error(self) -> None:
         if self._error is not None:

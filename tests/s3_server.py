@@ -52,9 +52,11 @@ class _Rule:
     times: int
     method: str
     path: str
+    exact: bool = False
 
     def takes(self, method: str, key: str) -> bool:
-        return self.times > 0 and self.method in ("", method) and self.path in key
+        fits = self.path == key if self.exact else self.path in key
+        return self.times > 0 and self.method in ("", method) and fits
 
 
 @dataclass
@@ -65,6 +67,7 @@ class _State:
     dice: random.Random | None = None
     probability: float = 0.0
     faults: tuple[Fault, ...] = tuple(Fault)
+    unheeded: frozenset[str] = frozenset()
     requests: Counter[tuple[str, str]] = field(default_factory=Counter)
     injected: Counter[str] = field(default_factory=Counter)
     lock: threading.Lock = field(default_factory=threading.Lock)
@@ -132,6 +135,10 @@ class FaultProxy:
         """Answer the next matching requests with S3's XML error ``code``, unserved."""
         self._add(_Rule((status, code), times, method, path))
 
+    def deny_listing(self, bucket: str) -> None:
+        """Be a bucket that hands out objects and may not be listed."""
+        self._add(_Rule((403, "AccessDenied"), 1_000_000, "GET", bucket, exact=True))
+
     def at_random(self, probability: float, seed: int, faults: tuple[Fault, ...] = tuple(Fault)) -> None:
         """From now on, let this share of all requests suffer one of ``faults``."""
         with self._state.lock:
@@ -140,6 +147,11 @@ class FaultProxy:
                 probability,
                 faults,
             )
+
+    def ignore_conditions(self, *headers: str) -> None:
+        """Be a server that takes these headers (all conditions of a write if none is named), and does not
+        heed them."""
+        self._state.unheeded = frozenset(name.lower() for name in headers or ("If-None-Match", "If-Match"))
 
     def reset(self) -> None:
         """Forget all faults and counts."""
@@ -204,7 +216,8 @@ class _Handler(BaseHTTPRequestHandler):
         reading = self.command in ("GET", "HEAD")
         with nullcontext() if reading else self.writes:  # moto checks conditions without a lock; S3 does not
             connection = http.client.HTTPConnection(self.upstream, timeout=60)
-            headers = {k: v for k, v in self.headers.items() if k.lower() not in _HOP_BY_HOP}
+            left_out = _HOP_BY_HOP | (frozenset() if reading else self.proxy.state.unheeded)
+            headers = {k: v for k, v in self.headers.items() if k.lower() not in left_out}
             connection.request(self.command, self.path, body=body, headers=headers)
             answer = connection.getresponse()
             content = answer.read()

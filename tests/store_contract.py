@@ -160,6 +160,38 @@ class StoreContract:
         assert store.read("large")[0] == data  # type: ignore[index]
         assert store.read_tail("large", 1000) == data[-1000:]
 
+    def test_a_file_is_stored_as_bytes_are(self, store: Store) -> None:
+        with store.scratch_file() as file:
+            file.write_bytes(b"first")
+            assert store.create_file("pages/a", file) is Created.CREATED
+        with store.scratch_file() as file:
+            file.write_bytes(b"second")
+            assert store.create_file("pages/a", file) is Created.EXISTS
+            version = store.read("pages/a")[1]  # type: ignore[index]
+            assert store.replace_file("pages/a", file, if_match="stale") is None
+            newer = store.replace_file("pages/a", file, if_match=version)
+            assert store.read("pages/a") == (b"second", newer)
+            file.write_bytes(b"of no object any more")
+        assert not file.exists()
+        assert [e.path for e in store.list()] == ["pages/a"]
+
+    def test_of_eight_files_one_is_created(self, store: Store) -> None:
+        def create(number: int) -> Created:
+            with store.scratch_file() as file:
+                file.write_bytes(b"%d" % number)
+                return store.create_file("pages/a", file)
+
+        answers = at_once(create)
+        assert Counter(answers) == {Created.CREATED: 1, Created.EXISTS: 7}
+        assert store.read("pages/a")[0] == b"%d" % answers.index(Created.CREATED)  # type: ignore[index]
+
+    def test_an_object_is_read_as_a_file(self, store: Store) -> None:
+        store.create("pages/a", b"rows")
+        with store.local_file("pages/a") as file:
+            assert file is not None and file.read_bytes() == b"rows"
+        with store.local_file("pages/b") as file:
+            assert file is None
+
     @pytest.mark.parametrize(
         "path", ["", "/a", "../a", "a/../b", "a//b", "a/", ".", "a\0b", ".tmp/a", "\ud800"]
     )

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
@@ -12,6 +12,8 @@ from results.rows import Region
 
 SCRIPT_FLAG = "script_not_covered"
 """On a page whose script the engine cannot read; ``script_not_covered:Greek`` beside it names it."""
+NO_TEXT_FLAG = "no_text"
+"""On a page that was searched for print and shows none: a picture, or nothing."""
 Image = np.ndarray[Any, np.dtype[np.uint8]]
 """RGB, shape (height, width, 3)."""
 
@@ -33,11 +35,16 @@ class Request:
     max_tokens: int = 0
     """New tokens after which this answer is cut, where that is sooner than engine.sampling.max_tokens; 0: not
     sooner."""
+    mode: str = ""
+    """The preset's mode that the prompt is of, where it is another than the job's (for logs and tests)."""
+    size: str = ""
+    """Image size of the preset for this request alone: one of ``info.sizes``; empty: the engine's own."""
 
 
 @dataclass(frozen=True, slots=True)
 class Completion:
-    """What the engine answered. ``finish_reason`` is ``stop``, ``length``, ``repetition`` or ``abort``.
+    """What the engine answered. ``finish_reason`` is one of ``actors.engines.finish``, or a word of the
+    engine's that is none of them; ``detail`` is what a model says in place of an answer that it refuses.
 
     ``rotation`` is how far the engine turned the image clockwise before it read it (0, 90, 180, 270);
     boxes of regions refer to the turned image. Confidences are 0 to 1, None where an engine has none.
@@ -60,6 +67,7 @@ class Completion:
     unread: str = ""
     engine: str = ""
     model: str = ""
+    detail: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +78,9 @@ class EngineInfo:
     replica so that it never waits. ``abortable`` engines stop working on a request whose ``read`` is
     cancelled; of the others, the process must end to stop it. ``takes_jpeg`` engines pass images on
     encoded: renderers encode for them, on all cores. Engines with ``limits_time`` end a request that takes
-    too long by themselves, since they know for how much of the wait the page is to blame.
+    too long by themselves, since they know for how much of the wait the page is to blame. ``deterministic``
+    engines answer the same when asked again. ``sizes`` are those a single request may name
+    (``Request.size``); none of our engines takes another than it was loaded for.
     """
 
     name: str
@@ -81,6 +91,8 @@ class EngineInfo:
     abortable: bool = False
     takes_jpeg: bool = False
     limits_time: bool = False
+    deterministic: bool = False
+    sizes: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +105,6 @@ class Footprint:
     num_cpus: float = 1.0
     num_gpus: int = 0
     memory_bytes: int = 0
-    env: Mapping[str, str] = field(default_factory=dict)
     takes_jpeg: bool = False
 
 
@@ -103,11 +114,16 @@ class Engine(Protocol):
     @property
     def info(self) -> EngineInfo: ...
 
+    @property
+    def waiting(self) -> str:
+        """What it waits for at present, as a sentence for people; empty when it does not."""
+        return ""
+
     async def read(self, request: Request) -> Completion:
         """Answer one request. At most ``info.concurrency`` are awaited at once.
 
         Raises EngineError when this request cannot be answered (others can), EngineDead when the
-        engine will not answer again.
+        engine will not answer again, EngineUnavailable when what it depends on has not for too long.
         """
 
     async def close(self) -> None:

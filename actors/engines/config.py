@@ -8,6 +8,14 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, field_validator, model_validator
 
+from results.fingerprint import CHANGES_RESULT, changes_result_if
+
+MODELS = ("vllm", "transformers", "openai")
+OF_MODELS = changes_result_if({"engine.kind": MODELS})
+OF_VLLM = changes_result_if({"engine.kind": ["vllm"]})
+OF_OPENAI = changes_result_if({"engine.kind": ["openai"]})
+NOT_IDENTIFIED = {"engine.model_identity": [""]}
+"""Where nothing more is known of a model than its name."""
 TABLE_TOKENS = ("<table>", "</table>", "<tr>", "</tr>", "<th>", "</th>", "<td>", "</td>")
 
 
@@ -53,9 +61,13 @@ class VllmSettings(BaseModel):
     max_num_seqs: int = Field(64, ge=1, description="Pages one replica works on at once.")
     max_num_batched_tokens: int = Field(8192, ge=64, description="Tokens of one step over all pages.")
     kv_cache_dtype: str = Field(
-        "auto", description="auto: fp8 where the card computes in it, else that of the weights."
+        "auto",
+        description="auto: fp8 where the card computes in it, else that of the weights.",
+        json_schema_extra=OF_VLLM,
     )
-    fp8_weights: bool = Field(False, description="Quantise the weights to FP8 while loading.")
+    fp8_weights: bool = Field(
+        False, description="Quantise the weights to FP8 while loading.", json_schema_extra=OF_VLLM
+    )
     enforce_eager: bool = Field(False, description="No CUDA graphs: starts faster, runs slower.")
     mm_encoder_tp_mode: Literal["auto", "weights", "data"] = Field(
         "auto", description="How a GPU group shares the image encoder; auto: data, where the model can."
@@ -98,16 +110,20 @@ class OpenAiSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    server_urls: tuple[str, ...] = Field((), description="Servers, like http://localhost:8000/v1.")
+    server_urls: tuple[str, ...] = Field(
+        (), description="OpenAI-compatible servers, like http://localhost:8000/v1; several share the load."
+    )
     api_key_env: str = Field("OPENAI_API_KEY", description="Environment variable that holds the API key.")
     max_concurrency: int = Field(256, ge=1, description="Requests in flight per server, at most.")
-    connect_timeout_s: float = Field(10.0, gt=0)
+    connect_timeout_s: float = Field(10.0, gt=0, description="How long connecting to a server may take.")
     outage_s: float = Field(
         600.0, ge=0, description="How long to wait for a server to come back when none answers."
     )
     attempts: int = Field(6, ge=1, description="Attempts at one request that a server refuses for now.")
     extra_body: Mapping[str, JsonValue] = Field(
-        default_factory=dict, description="More fields of each request, for what a server takes beyond."
+        default_factory=dict,
+        description="More fields of each request, for what a server takes beyond.",
+        json_schema_extra=OF_OPENAI,
     )
 
 
@@ -118,24 +134,62 @@ class EngineConfig(BaseModel):
 
     kind: str = Field(
         "rapidocr",
-        description="rapidocr (embedded, CPU), tesseract (where installed), auto (rapidocr, and tesseract "
-        "for what it does not cover), vllm, transformers, openai, or scripted (tests and benchmarks).",
+        description="rapidocr (embedded), tesseract or auto (both) on CPUs; vllm (implied by a model), "
+        "transformers, or openai (implied by a server); scripted for tests.",
+        json_schema_extra=CHANGES_RESULT,
     )
-    model: str = Field("", description="Preset, local folder or hub id; empty: the engine's own.")
-    model_identity: str = Field("", description="Digest of a local model folder; found by itself.")
-    preset: str = Field("", description="Preset the settings come from; empty: found by the model.")
-    revision: str = Field("", description="Revision of a hub model; empty: the preset's, else the newest.")
-    mode: str = Field("", description="Prompt mode of the preset; empty: the preset's default.")
-    size: str = Field("", description="Image size of the preset (tiny … gundam); empty: its default.")
-    prompt: str = Field("", description="Overrides the preset's prompt; <image> stands for an image.")
-    subject: str = Field("", description="What a locate prompt looks for.")
+    model: str = Field(
+        "",
+        description="Preset (deepseek-ocr, internvl3.5:2b; see 'pagefleet models list'), folder or hub id; "
+        "empty: the engine's own.",
+        json_schema_extra=changes_result_if(NOT_IDENTIFIED),
+    )
+    model_identity: str = Field(
+        "",
+        description="What the model is: the commit of a hub model, a digest of a folder; found by itself.",
+        json_schema_extra=OF_MODELS,
+    )
+    preset: str = Field(
+        "",
+        description="Preset the settings come from; empty: found by the model.",
+        json_schema_extra=OF_MODELS,
+    )
+    revision: str = Field(
+        "",
+        description="Revision of a hub model; empty: the preset's, else the newest when the job began.",
+        json_schema_extra=changes_result_if({"engine.kind": MODELS, **NOT_IDENTIFIED}),
+    )
+    mode: str = Field(
+        "",
+        description="What the model is asked, by the preset: clean, grounded, …; empty: its default.",
+        json_schema_extra=CHANGES_RESULT,
+    )
+    size: str = Field(
+        "",
+        description="How large the model sees a page, by the preset: tiny … gundam; empty: its default.",
+        json_schema_extra=OF_MODELS,
+    )
+    prompt: str = Field(
+        "",
+        description="Instead of the preset's; <image> stands for the page.",
+        json_schema_extra=CHANGES_RESULT,
+    )
+    subject: str = Field("", description="What a locate prompt looks for.", json_schema_extra=OF_MODELS)
+    dialect: str = Field(
+        "",
+        description="How answers are written: plain, markdown, grounded; empty: by the preset's mode.",
+        json_schema_extra=OF_MODELS,
+    )
     prompt_format: Literal["chat", "raw"] = Field(
-        "chat", description="chat: the model's chat template is put around the prompt; raw: nothing is."
+        "chat",
+        description="chat: the model's chat template is put around the prompt; raw: nothing is.",
+        json_schema_extra=OF_MODELS,
     )
     lang: str = Field(
         "",
         pattern=r"^([A-Za-z_]+(\+[A-Za-z_]+)*)?$",
         description="Languages for Tesseract by its codes: ell, deu+eng; empty: detected. Implies auto.",
+        json_schema_extra=CHANGES_RESULT,
     )
     device: Literal["auto", "cuda", "cpu"] = Field(
         "auto", description="auto: GPUs for models, cores for OCR engines; cpu: a model on cores, slowly."
@@ -149,22 +203,32 @@ class EngineConfig(BaseModel):
         1, ge=1, description="GPUs in one replica's group; 1: more where the model does not fit one."
     )
     dtype: Literal["auto", "bfloat16", "float16", "float32"] = Field(
-        "auto", description="Type of the weights; auto: bfloat16, float16 on cards without it."
+        "auto",
+        description="Type of the weights; auto: bfloat16, float16 on cards without it.",
+        json_schema_extra=OF_MODELS,
     )
     trust_remote_code: bool = Field(False, description="Run code that comes with the model.")
     images_per_prompt: int = Field(1, ge=1, description="Images one prompt may hold.")
     max_tiles: int | None = Field(
-        None, ge=1, le=1024, description="Tiles an image is cut into, at most (InternVL)."
+        None,
+        ge=1,
+        le=1024,
+        description="Tiles a page is cut into, at most (InternVL).",
+        json_schema_extra=OF_MODELS,
     )
     processor_args: Mapping[str, JsonValue] = Field(
-        default_factory=dict, description="Arguments of the model's image processor."
+        default_factory=dict,
+        description="Arguments of the model's image processor.",
+        json_schema_extra=OF_MODELS,
     )
-    sampling: Sampling = Field(default_factory=Sampling)
+    sampling: Sampling = Field(default_factory=Sampling, json_schema_extra=OF_MODELS)
     page_timeout_s: float = Field(
         900.0, gt=0, description="A page that takes longer ends its replica and is then read alone."
     )
     engine_args: Mapping[str, JsonValue] = Field(
-        default_factory=dict, description="Passed on to the engine, names checked there."
+        default_factory=dict,
+        description="Passed on to the engine, names checked there.",
+        json_schema_extra=CHANGES_RESULT,
     )
     vllm: VllmSettings = Field(default_factory=VllmSettings)
     transformers: TransformersSettings = Field(default_factory=TransformersSettings)

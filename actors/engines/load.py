@@ -11,13 +11,25 @@ from actors.engines.openai.key import check_name
 from actors.engines.scripted.engine import Script, ScriptedEngine
 from actors.engines.transformers.memory import parse_max_memory
 from actors.models.weights.guard import check_model
+from actors.postprocess.dialects import DIALECTS
 from actors.scripts.languages import needs_tesseract
 from manifests.errors import ConfigError
 
 OCR_KINDS = ("rapidocr", "tesseract", "auto")
 MODEL_KINDS = ("vllm", "transformers", "openai")
 KINDS = (*OCR_KINDS, *MODEL_KINDS, "scripted")
-MODEL_FIELDS = ("model", "preset", "revision", "mode", "size", "subject", "prompt", "gpus", "max_tiles")
+MODEL_FIELDS = (
+    "model",
+    "preset",
+    "revision",
+    "mode",
+    "size",
+    "subject",
+    "prompt",
+    "dialect",
+    "gpus",
+    "max_tiles",
+)
 FIELDS_NOT_TAKEN = {
     "rapidocr": (*MODEL_FIELDS, "lang"),
     "tesseract": (*MODEL_FIELDS, "engine_args"),
@@ -43,6 +55,8 @@ def check_engine(config: EngineConfig) -> None:
     if config.openai.server_urls:  # now, because what is accepted is stored, and these may hold a key
         server_addresses(config.openai.server_urls)
     check_name(config.openai.api_key_env)
+    if config.dialect and config.dialect not in DIALECTS:
+        raise ConfigError(f"engine.dialect must be one of {', '.join(DIALECTS)}; got {config.dialect!r}")
     _check_sampling(config.sampling)
     parse_max_memory(config.transformers.max_memory)
 

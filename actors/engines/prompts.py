@@ -1,13 +1,26 @@
-"""Prompts: text in which ``<image>`` stands for an image."""
+"""Prompts: text in which ``<image>`` stands for an image; and what belongs to one."""
 
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 
 from manifests.errors import EngineError
 
 IMAGE = "<image>"
 """The placeholder of prompts everywhere in pagefleet; engines put the model's own in its place."""
+
+
+@dataclass(frozen=True, slots=True)
+class Asking:
+    """What a mode asks a model, and in which dialect it answers (``actors.postprocess``; ``""``: plain).
+
+    ``max_tokens`` cuts its answers sooner than engine.sampling.max_tokens; 0: not sooner.
+    """
+
+    prompt: str = ""
+    dialect: str = ""
+    max_tokens: int = 0
 
 
 def split_prompt(prompt: str, images: int) -> list[str]:

@@ -11,6 +11,7 @@ from actors.render.kinds import HEAD_BYTES, PDF, document_kind
 from actors.render.limits import HardLimits, is_out_of_memory
 from actors.render.raster import OpenPages
 from actors.sources.cache import LocatedSource, SourceCache
+from actors.sources.local import unreadable
 from manifests.documents import Document
 from manifests.errors import DocumentError, SourceUnavailable
 
@@ -22,7 +23,7 @@ MAX_OPENINGS = 3
 def open_pages(path: Path, name: str, config: RenderConfig) -> OpenPages:
     """Open a local file as what its content says it is.
 
-    Raises DocumentError, or FileNotFoundError when the file is gone.
+    Raises DocumentError, FileNotFoundError when the file is gone, or SourceUnavailable.
     """
     try:
         with path.open("rb") as file:
@@ -36,7 +37,7 @@ def open_pages(path: Path, name: str, config: RenderConfig) -> OpenPages:
     except (DocumentError, FileNotFoundError):
         raise
     except OSError as error:
-        raise DocumentError(f"cannot be read: {error.strerror or error}") from error
+        raise unreadable(path, name, error) from error
     except Exception as error:
         if is_out_of_memory(error):
             raise DocumentError(out_of_memory(config)) from error
@@ -77,10 +78,15 @@ class OpenDocuments:
     def get(self, document: Document) -> tuple[OpenPages, str]:
         """The document's pages and its source's version, opened anew only if the source changed.
 
-        Raises DocumentError when it cannot be found, OpenFailure when it cannot be opened.
+        Raises DocumentError when it cannot be found, OpenFailure when it cannot be opened, and
+        SourceUnavailable when neither can be told at present.
         """
         for opening in range(1, MAX_OPENINGS + 1):
-            source = self._sources.locate(document, self._config.max_source_bytes)
+            try:
+                source = self._sources.locate(document, self._config.max_source_bytes)
+            except SourceUnavailable:
+                self.close()  # evicted files that are held open still fill the cache's disk
+                raise
             version = source.stat.version
             if (kept := self._kept.pop(source, None)) is not None:
                 self._kept[source] = kept
@@ -104,9 +110,10 @@ class OpenDocuments:
         """The version that the document's source has now. Raises like ``get``."""
         return self._sources.locate(document, self._config.max_source_bytes).stat.version
 
-    def unreadable(self, document: Document, error: OSError) -> Exception:
-        """What to raise for a source that was found and opened, but cannot be read."""
-        return SourceUnavailable(f"{document.uri}: cannot be read at present: {error.strerror or error}")
+    def unreadable(self, document: Document, error: OSError) -> DocumentError | SourceUnavailable:
+        """What to raise for a source that was found and opened, but cannot be read. Raises like ``get``."""
+        path = self._sources.locate(document, self._config.max_source_bytes).path
+        return unreadable(path, document.uri, error)
 
     def drop(self, pages: OpenPages) -> None:
         """Close an open document that is spoilt: ``get`` opens it anew."""

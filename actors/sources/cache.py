@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import os
 import re
-import stat
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from actors.sources.files import CacheFiles, Entry
-from manifests.documents import Document, local_path
-from manifests.errors import DocumentError
+from actors.sources.local import LocalFiles, unreadable
+from manifests.blame import FolderGone
+from manifests.documents import Document
+from manifests.errors import DocumentError, SourceUnavailable
 from manifests.sources import RemoteSource, SourceStat, local_version
 
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
@@ -43,18 +44,22 @@ class SourceCache:
         self._max_bytes = max_bytes
         self._remote = remote
         self._run_key = run_key
+        self._local = LocalFiles()
 
     def locate(self, document: Document, max_source_bytes: int) -> LocatedSource:
-        """The document as a local file; a cached one costs no request.
+        """The document, of one source, as a local file; a cached one costs no request.
 
         A file in the cache may be evicted by another process before it is opened: locate it again.
-        Raises DocumentError (not found, not allowed, empty, too large, wrong sha256) and JobError
-        when the cache itself cannot be used.
+        Raises DocumentError for what is wrong with this document (not found beside others that are, not
+        allowed, empty, too large, wrong sha256), SourceUnavailable when it cannot be had for any other
+        reason, a full disk included, and JobError when the cache cannot be used at all.
         """
+        if document.sources:
+            raise DocumentError(f"{document.uri}: is one of {len(document.sources)} images of a page")
         if _SCHEME.match(document.uri) and not document.uri.startswith("file://"):
             located = self._locate_remote(document, max_source_bytes)
         else:
-            located = _locate_local(document.uri, max_source_bytes)
+            located = self._locate_local(document, max_source_bytes)
             if document.sha256:
                 self._verify_local(document, located)
         if not document.sha256:
@@ -78,17 +83,23 @@ class SourceCache:
         """With the entry locked: what another process fetched meanwhile, else fetch it."""
         entry = files.get(key)
         if entry is None:
-            source = self._remote_source(document.uri)
-            size = document.size or source.stat(document.uri).size
-            _check_size(document.uri, size, max_source_bytes)
-            with files.usable(only=(errno.ENOSPC, errno.EDQUOT)):
-                fetched = source.fetch(document.uri, files.partial_path(key))
-            entry = Entry(fetched, _verified(files.partial_path(key), document))
+            source, part = self._remote_source(document.uri), files.partial_path(key)
+            with _blamed(document):
+                size = document.size or source.stat(document.uri).size
+                _check_size(document.uri, size, max_source_bytes)
+                fetched = files.fitted(lambda: source.fetch(document.uri, part), size, key)
+            entry = Entry(fetched, _verified(part, document))
             files.add(key, entry)
         elif document.sha256 and entry.sha256 != document.sha256.lower():
             entry = Entry(entry.stat, _verified(files.path(key), document))
             files.write_entry(key, entry)
         return entry
+
+    def _locate_local(self, document: Document, max_source_bytes: int) -> LocatedSource:
+        path, found = self._local.find(document)
+        _check_size(document.uri, found.st_size, max_source_bytes)
+        version = local_version(found.st_size, found.st_mtime_ns)
+        return LocatedSource(path, SourceStat(found.st_size, version))
 
     def _verify_local(self, document: Document, located: LocatedSource) -> None:
         """Read a local file's content once per node and version, and remember that it was right."""
@@ -126,24 +137,15 @@ def _sha256_version(document: Document) -> str:
     return f"sha256:{document.sha256.lower()}"
 
 
-def _locate_local(uri: str, max_source_bytes: int) -> LocatedSource:
-    path = local_path(uri)
+@contextmanager
+def _blamed(document: Document) -> Iterator[None]:
+    """A folder that is gone is no fault of a document that was listed in it."""
     try:
-        found = path.stat()
-    except FileNotFoundError:
-        raise DocumentError(f"{uri}: no such file") from None
-    except PermissionError:
-        raise DocumentError(f"{uri}: permission denied") from None
-    except (OSError, ValueError) as error:
-        raise DocumentError(f"{uri}: {getattr(error, 'strerror', None) or error}") from None
-    if stat.S_ISDIR(found.st_mode):
-        raise DocumentError(f"{uri}: is a directory; give its files, or the directory as an input")
-    if not stat.S_ISREG(found.st_mode):
-        raise DocumentError(f"{uri}: is not a regular file")
-    if not os.access(path, os.R_OK):
-        raise DocumentError(f"{uri}: permission denied")
-    _check_size(uri, found.st_size, max_source_bytes)
-    return LocatedSource(path, SourceStat(found.st_size, local_version(found.st_size, found.st_mtime_ns)))
+        yield
+    except FolderGone as error:
+        if document.was_listed:
+            raise SourceUnavailable(str(error)) from error
+        raise
 
 
 def _check_size(uri: str, size: int, max_source_bytes: int) -> None:
@@ -163,7 +165,7 @@ def _verified(path: Path, document: Document) -> str:
         with path.open("rb") as file:
             found = hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
-        raise DocumentError(f"{document.uri}: {error.strerror}") from error
+        raise unreadable(path, document.uri, error) from error
     if found != document.sha256.lower():
         raise DocumentError(f"{document.uri}: its sha256 is {found}, the manifest says {document.sha256}")
     return found

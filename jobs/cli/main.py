@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import json
-import os
-import re
 import shlex
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from jobs.cli import models, options
-from jobs.cli.exit import exit_with, say
+from jobs.cli.console import answer, check_place, hide, say
+from jobs.cli.entry import main, run_command
+from jobs.cli.exit import exit_with
+from jobs.interrupts import Interrupts
 from manifests.errors import ConfigError
+from manifests.secrets import MASK, masked_words, secrets_in
+
+if TYPE_CHECKING:
+    from jobs.config import JobConfig
+
+__all__ = ["app", "main", "run_command"]
 
 app = typer.Typer(
     name="pagefleet",
@@ -65,149 +72,89 @@ def main_options(
 
 
 @app.command(epilog=OCR_EPILOG)
+@options.takes_settings(*(name for flags in options.FLAGS.values() for name in flags))
 def ocr(
+    given: options.Given,
     inputs: options.Inputs,
     output: options.Output,
-    config: options.ConfigFile = None,
-    engine: options.Engine = None,
-    model: options.Model = None,
-    mode: options.Mode = None,
-    size: options.Size = None,
-    prompt: options.Prompt = None,
-    server_url: options.ServerUrl = None,
-    lang: options.Lang = None,
-    batch_size: options.BatchSize = None,
-    max_tiles: options.MaxTiles = None,
-    device: options.Device = None,
-    gpus: options.Gpus = None,
-    tensor_parallel_size: options.TensorParallelSize = None,
-    dpi: options.Dpi = None,
-    longest_side: options.LongestSide = None,
-    text_layer: options.TextLayer = None,
-    password: options.Password = None,
-    page_images: options.PageImages = None,
-    replicas: options.Replicas = None,
-    address: options.Address = None,
-    shard_index: options.ShardIndex = None,
-    num_shards: options.NumShards = None,
-    max_pages: options.MaxPages = None,
-    limit: options.Limit = None,
-    max_failed: options.MaxFailed = None,
-    deadline: options.Deadline = None,
     new_generation: options.NewGeneration = False,
     single_process: options.SingleProcess = False,
     dry_run: options.DryRun = False,
-    s3_endpoint_url: options.Endpoint = None,
-    s3_profile: options.Profile = None,
-    s3_region: options.Region = None,
-    sets: options.Sets = None,
 ) -> None:
     """Read text off every page of the inputs."""
-    flags = {
-        "engine.kind": engine,
-        "engine.model": model,
-        "engine.mode": mode,
-        "engine.size": size,
-        "engine.prompt": prompt,
-        "engine.openai.server_urls": server_url or None,
-        "engine.lang": lang,
-        "engine.transformers.batch_size": batch_size,
-        "engine.max_tiles": max_tiles,
-        "engine.device": device,
-        "engine.gpus": gpus,
-        "engine.tensor_parallel_size": tensor_parallel_size,
-        "render.dpi": dpi,
-        "render.longest_side": longest_side,
-        "render.text_layer": text_layer,
-        "render.password": password,
-        "input.max_pages": max_pages,
-        "input.limit": limit,
-        "input.shard_index": shard_index,
-        "input.num_shards": num_shards,
-        "output.page_images": page_images,
-        "cluster.replicas": replicas,
-        "cluster.address": address,
-        "run.max_failed": max_failed,
-        "run.deadline_s": deadline,
-        **_s3_flags(s3_endpoint_url, s3_profile, s3_region),
-    }
 
-    def work() -> int:
-        from jobs.config import load_config
+    def work(stop: Interrupts) -> int:
         from jobs.flow import RunOptions, read_corpus
 
         if not output.strip():
             raise ConfigError("--output: name a folder or an s3:// prefix")
-        settings = load_config(config, sets or [], flags)
-        how = RunOptions(single_process, new_generation, resume_command=this_command())
+        for place in (*inputs, output):
+            check_place(place)
+        settings = loaded(given)
+        how = RunOptions(single_process, new_generation, this_command(), stop)
         if dry_run:
             from jobs.dry_run.dry_run import dry_run as look_ahead
 
-            return look_ahead(inputs, output, settings, how, typer.echo)
+            return look_ahead(inputs, output, settings, how, answer)
         return read_corpus(inputs, output, settings, how, say).exit_status
 
     exit_with(work)
 
 
-@app.command(epilog="Example: pagefleet retry out")
-def retry(
-    out: options.Out,
-    config: options.ConfigFile = None,
-    password: options.Password = None,
-    single_process: options.SingleProcess = False,
-    s3_endpoint_url: options.Endpoint = None,
-    s3_profile: options.Profile = None,
-    s3_region: options.Region = None,
-    sets: options.Sets = None,
-) -> None:
+@app.command(epilog="Example: pagefleet retry out --replicas 4")
+@options.takes_settings(
+    *("render.password", "cluster.replicas", "cluster.address", "run.max_failed_share", "run.deadline_s"),
+    *("input.shard_index", "input.num_shards"),
+    *options.PLACEMENT,
+    *options.S3,
+)
+def retry(given: options.Given, out: options.Out, single_process: options.SingleProcess = False) -> None:
     """Read the failed pages of an output again, as the next generation of their units.
 
-    Settings are those of the job; --set changes what does not change results (limits, timeouts,
-    placement). Killed half-way, the same command goes on.
+    Settings are those of the job; options and --set change what does not change results (limits,
+    timeouts, placement). Killed half-way, the same command goes on.
     """
-    flags = {"render.password": password, **_s3_flags(s3_endpoint_url, s3_profile, s3_region)}
 
-    def work() -> int:
+    def work(stop: Interrupts) -> int:
         from jobs.flow import RunOptions, retry_failed
         from jobs.retrying import retry_config
 
-        settings = retry_config(out, config, sets or [], flags)
-        how = RunOptions(single_process, resume_command=this_command())
+        settings = retry_config(out, given.file, given.assignments, given.flags)
+        hide(secrets_in(settings.model_dump()))  # as ``loaded`` does
+        how = RunOptions(single_process, resume_command=this_command(), stop=stop)
         return retry_failed(out, settings, how, say).exit_status
 
     exit_with(work)
 
 
 @app.command(epilog="Example: pagefleet assemble out")
-def assemble(
-    out: options.Out,
-    s3_endpoint_url: options.Endpoint = None,
-    s3_profile: options.Profile = None,
-    s3_region: options.Region = None,
-) -> None:
+@options.takes_settings(*options.S3)
+def assemble(given: options.Given, out: options.Out) -> None:
     """Write every document's Markdown again, from the Parquet rows alone."""
 
-    def work() -> int:
-        from jobs.config import load_config
+    def work(stop: Interrupts) -> int:
         from jobs.factories import open_store
+        from jobs.planning.session import alone_in
         from manifests.errors import InputError
+        from results.output import Output
         from results.sealing import assemble_unit
-        from results.unit_files import list_sealed, read_footer
 
-        settings = load_config(None, [], _s3_flags(s3_endpoint_url, s3_profile, s3_region))
+        settings = loaded(given)
         store = open_store(out, settings.s3)
-        unit_ids = [unit_id for unit_id, _ in list_sealed(store)]
-        if not unit_ids:
+        footers = list(Output(store).units())
+        if not footers:
             raise InputError(f"{out} holds no sealed unit: nothing to assemble")
-        footers = [footer for unit_id in unit_ids if (footer := read_footer(store, unit_id))]
-        say(f"{sum(assemble_unit(store, footer) for footer in footers):,} documents assembled in {out}")
+        with alone_in(store, "assemble", settings.output.lease_s, stop, say):
+            say(f"{sum(assemble_unit(store, footer) for footer in footers):,} documents assembled in {out}")
         return 0
 
     exit_with(work)
 
 
 @app.command(epilog="Example: pagefleet verify out --manifest corpus.jsonl")
+@options.takes_settings(*options.S3)
 def verify(
+    given: options.Given,
     out: options.Out,
     manifest: Annotated[
         list[str] | None, typer.Option("--manifest", "-m", help="Check against this manifest too.")
@@ -215,21 +162,26 @@ def verify(
     hashes: Annotated[
         bool, typer.Option("--hashes", help="Compare SHA-256 where the manifest gave one.")
     ] = False,
-    s3_endpoint_url: options.Endpoint = None,
-    s3_profile: options.Profile = None,
-    s3_region: options.Region = None,
+    repair: Annotated[
+        bool, typer.Option("--repair", help="First take doubled rows away; earlier files are kept.")
+    ] = False,
 ) -> None:
     """Check an output by code of its own: every page one row, Markdown true, sources unchanged.
 
     Exit status 0 when all is well, 1 when not.
     """
 
-    def work() -> int:
+    def work(stop: Interrupts) -> int:
         from jobs.verify.check import VerifyS3Options, print_findings
         from jobs.verify.check import verify as check
 
-        s3 = VerifyS3Options(s3_endpoint_url, s3_region, s3_profile)
-        findings = check(out, manifest or [], s3, hashes)
+        settings = loaded(given)
+        s3 = settings.s3
+        if repair:
+            from jobs.repairing import repair_output
+
+            say(str(repair_output(out, settings, stop, say)))
+        findings = check(out, manifest or [], VerifyS3Options(s3.endpoint_url, s3.region, s3.profile), hashes)
         print_findings(findings)
         return 0 if findings.ok else 1
 
@@ -239,7 +191,13 @@ def verify(
 @app.command(
     epilog="Example: pagefleet ask old.jpg 'new.pdf#3' --model qwen3-vl --prompt '<image><image>Changes?'"
 )
+@options.takes_settings(
+    *(name for name in options.WHICH_ENGINE if name != "engine.prompt"),
+    *("render.dpi", "render.longest_side", "render.password"),
+    *options.S3,
+)
 def ask(
+    given: options.Given,
     images: Annotated[
         list[str],
         typer.Argument(metavar="IMAGE", help="Images and PDFs; 'letter.pdf#3' is its third page."),
@@ -247,43 +205,20 @@ def ask(
     prompt: Annotated[
         str, typer.Option(help="<image> stands for an image, once for each (default: the preset's).")
     ] = "",
-    config: options.ConfigFile = None,
-    engine: options.Engine = None,
-    model: options.Model = None,
-    mode: options.Mode = None,
-    size: options.Size = None,
-    server_url: options.ServerUrl = None,
-    lang: options.Lang = None,
-    device: options.Device = None,
-    longest_side: options.LongestSide = None,
-    password: options.Password = None,
     as_json: Annotated[bool, typer.Option("--json", help="With finish reason and tokens, as JSON.")] = False,
-    sets: options.Sets = None,
 ) -> None:
     """Ask an engine about a few images, here and without Ray; its answer goes to standard output.
 
     Exit status 0 with an answer, 1 when the engine cannot start or answer, 2 usage.
     """
-    flags = {
-        "engine.kind": engine,
-        "engine.model": model,
-        "engine.mode": mode,
-        "engine.size": size,
-        "engine.openai.server_urls": server_url or None,
-        "engine.lang": lang,
-        "engine.device": device,
-        "render.longest_side": longest_side,
-        "render.password": password,
-    }
 
-    def work() -> int:
-        from jobs.config import load_config
+    def work(stop: Interrupts) -> int:
         from jobs.tasks.ask import Question, as_fields, remarks
         from jobs.tasks.ask import ask as answer_to
 
-        answer = answer_to(Question(tuple(images), prompt), load_config(config, sets or [], flags))
-        typer.echo(json.dumps(as_fields(answer), ensure_ascii=False) if as_json else answer.text)
-        for remark in remarks(answer):
+        completion = answer_to(Question(tuple(images), prompt), loaded(given))
+        answer(json.dumps(as_fields(completion), ensure_ascii=False) if as_json else completion.text)
+        for remark in remarks(completion):
             say(f"warning: {remark}")
         return 0
 
@@ -293,54 +228,43 @@ def ask(
 @manifest_app.command(
     "build", epilog="Example: pagefleet manifest build scans/ -o corpus.jsonl --page-counts --hashes"
 )
+@options.takes_settings("render.password", *options.S3)
 def build(
+    given: options.Given,
     inputs: options.Inputs,
     output: Annotated[Path, typer.Option("--output", "-o", help=".jsonl, .csv or .parquet")],
     page_counts: Annotated[
         bool, typer.Option("--page-counts", help="Open each document and count its pages.")
     ] = False,
     hashes: Annotated[bool, typer.Option("--hashes", help="SHA-256 of each local document.")] = False,
-    s3_endpoint_url: options.Endpoint = None,
-    s3_profile: options.Profile = None,
-    s3_region: options.Region = None,
 ) -> None:
     """Write a manifest of the inputs: one row per document with id, size and version."""
 
-    def work() -> int:
+    def work(stop: Interrupts) -> int:
         from jobs.building import build_manifest_file
-        from jobs.config import load_config
 
-        settings = load_config(None, [], _s3_flags(s3_endpoint_url, s3_profile, s3_region))
-        say(build_manifest_file(inputs, output, page_counts, hashes, settings))
+        for place in (*inputs, str(output)):
+            check_place(place)
+        say(build_manifest_file(inputs, output, page_counts, hashes, loaded(given)))
         return 0
 
     exit_with(work)
 
 
-def _s3_flags(endpoint_url: str | None, profile: str | None, region: str | None) -> dict[str, Any]:
-    return {"s3.endpoint_url": endpoint_url, "s3.profile": profile, "s3.region": region}
+def loaded(given: options.Given) -> JobConfig:
+    """The settings, whose secrets nothing that is said from now on tells."""
+    settings = given.load()
+    hide(secrets_in(settings.model_dump()))
+    return settings
 
 
 def this_command() -> str:
-    """The command as typed, for the line that says how to resume; a password is left out."""
+    """The command as typed, for the line that says how to resume; secrets are left out."""
     words = [Path(sys.argv[0]).name, *sys.argv[1:]]
     if words[0].endswith(".py"):  # run_command put the command's own name behind it
         words[:2] = [f"python -m jobs.{Path(words[0]).stem}"]
-    for place, word in enumerate(words):
-        if word == "--password" and place + 1 < len(words):
-            words[place + 1] = "…"
-        elif found := re.match(r"(--set=)?\s*render\.password\s*=|--password=", word):
-            words[place] = f"{found[0]}…"
-    return f"{words[0]} {shlex.join(words[1:])}"
-
-
-def run_command(name: str) -> None:
-    """One command as a program of its own."""
-    sys.argv[1:1] = [name]
-    main()
-
-
-def main() -> None:
-    """The console command."""
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-    app()
+    shown = [masked_words(word) for word in words[1:]]
+    for place, word in enumerate(words[1:], 1):
+        if word == "--password" and place < len(shown):
+            shown[place] = MASK
+    return f"{words[0]} {shlex.join(shown)}"

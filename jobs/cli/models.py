@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from jobs.cli.exit import exit_with, say
+from jobs.cli.console import answer, say
+from jobs.cli.exit import exit_with
+from jobs.interrupts import Interrupts
 from manifests.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -23,7 +25,7 @@ BYTES_PER_PARAMETER = 2
 def list_presets() -> None:
     """List the presets: what --model takes by name, with the weights after a colon (qwen3-vl:4b)."""
 
-    def work() -> int:
+    def work(stop: Interrupts) -> int:
         from actors.models.presets.library import presets
 
         rows = [("NAME", "MODEL", "WEIGHTS", "ENGINES", "MODES", "SIZES")]
@@ -33,8 +35,8 @@ def list_presets() -> None:
             modes = ", ".join(preset.modes)
             rows.append((preset.name, preset.title, _weights(preset), engines, modes, sizes))
         for line in _columns(rows):
-            typer.echo(line)
-        typer.echo("\nAll of them also by --server-url, from a server that has loaded the model.")
+            answer(line)
+        answer("\nAll of them also by --server-url, from a server that has loaded the model.")
         return 0
 
     exit_with(work)
@@ -44,13 +46,13 @@ def list_presets() -> None:
 def show(name: Annotated[str, typer.Argument(metavar="NAME", help="A preset's name.")]) -> None:
     """Show all of a preset: prompts, sizes, settings, checkpoints, and where they are known from."""
 
-    def work() -> int:
+    def work(stop: Interrupts) -> int:
         from actors.models.presets.library import presets
 
         if name not in presets():
             raise ConfigError(f"{name!r} is no preset: there are {', '.join(presets())}")
         for line in _described(presets()[name]):
-            typer.echo(line)
+            answer(line)
         return 0
 
     exit_with(work)
@@ -69,7 +71,7 @@ def pull(
 ) -> None:
     """Fetch a model from the Hugging Face hub, and check it. Interrupted, the same command goes on."""
 
-    def work() -> int:
+    def work(stop: Interrupts) -> int:
         from rich.console import Console
 
         from jobs.models.check import check_and_print
@@ -91,7 +93,7 @@ def check(
 ) -> None:
     """Check a model's files, and tell which cards it fits. Exit status 0 when it is whole, 1 when not."""
 
-    def work() -> int:
+    def work(stop: Interrupts) -> int:
         from rich.console import Console
 
         from jobs.models.check import check_and_print

@@ -1,17 +1,71 @@
-"""The command line's options, grouped as its help shows them."""
+"""The command line's options. Those of settings come from the models that declare them: type and help."""
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from functools import update_wrapper
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args, get_origin
 
 import typer
 
-MODEL = "Engine and model"
-PAGES = "Pages"
-FLEET = "Fleet"
-LIMITS = "Limits"
-S3 = "S3"
+if TYPE_CHECKING:
+    from pydantic.fields import FieldInfo
+
+    from jobs.config import JobConfig
+
+FLAGS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
+    "Engine and model": {
+        "engine.kind": ("--engine",),
+        "engine.model": ("--model",),
+        "engine.mode": ("--mode",),
+        "engine.size": ("--size",),
+        "engine.prompt": ("--prompt",),
+        "engine.openai.server_urls": ("--server-url",),
+        "engine.lang": ("--lang",),
+        "engine.transformers.batch_size": ("--batch-size",),
+        "engine.max_tiles": ("--max-tiles",),
+        "engine.device": ("--device",),
+        "engine.gpus": ("--gpus",),
+        "engine.tensor_parallel_size": ("--tensor-parallel-size", "--tp"),
+    },
+    "Pages": {
+        "render.dpi": ("--dpi",),
+        "render.longest_side": ("--longest-side",),
+        "render.text_layer": ("--text-layer",),
+        "render.password": ("--password",),
+        "output.page_images": ("--page-images",),
+    },
+    "Fleet": {
+        "cluster.replicas": ("--replicas",),
+        "cluster.address": ("--address",),
+        "input.shard_index": ("--shard-index",),
+        "input.num_shards": ("--num-shards",),
+    },
+    "Limits": {
+        "input.max_pages": ("--max-pages",),
+        "input.limit": ("--limit",),
+        "run.max_failed_share": ("--max-failed",),
+        "run.deadline_s": ("--deadline",),
+    },
+    "S3": {
+        "s3.endpoint_url": ("--s3-endpoint-url",),
+        "s3.profile": ("--s3-profile",),
+        "s3.region": ("--s3-region",),
+    },
+}
+"""Settings that have an option of their own, as the help groups them. Every setting has ``--set``."""
+
+S3 = tuple(FLAGS["S3"])
+WHICH_ENGINE = tuple(name for name in FLAGS["Engine and model"] if name != "engine.transformers.batch_size")
+PLACEMENT = (
+    *("engine.openai.server_urls", "engine.transformers.batch_size", "engine.device", "engine.gpus"),
+    "engine.tensor_parallel_size",
+)
+"""Options of an engine that change no result."""
 
 Inputs = Annotated[
     list[str],
@@ -43,114 +97,105 @@ NewGeneration = Annotated[
     typer.Option("--new-generation", help="Settings changed: read everything again into this output."),
 ]
 
-Engine = Annotated[
-    str | None,
-    typer.Option(
-        help="rapidocr (default), tesseract or auto (both) on CPUs; vllm (default with --model), "
-        "transformers, or openai (default with --server-url).",
-        rich_help_panel=MODEL,
-    ),
-]
-Model = Annotated[
-    str | None,
-    typer.Option(
-        help="Preset (deepseek-ocr, internvl3.5:2b; see 'pagefleet models list'), folder or hub id.",
-        rich_help_panel=MODEL,
-    ),
-]
-Mode = Annotated[
-    str | None,
-    typer.Option(help="What the model is asked, by the preset: clean, grounded, …", rich_help_panel=MODEL),
-]
-Size = Annotated[
-    str | None,
-    typer.Option(help="How large the model sees a page, by the preset: small, …", rich_help_panel=MODEL),
-]
-Prompt = Annotated[
-    str | None,
-    typer.Option(help="Instead of the preset's; <image> stands for the page.", rich_help_panel=MODEL),
-]
-ServerUrl = Annotated[
-    list[str] | None,
-    typer.Option(
-        metavar="URL",
-        help="OpenAI-compatible server, like http://localhost:8000/v1; repeat it for several.",
-        rich_help_panel=MODEL,
-    ),
-]
-Lang = Annotated[
-    str | None,
-    typer.Option(
-        help="Languages by Tesseract's codes (ell, deu+eng); implies --engine auto.", rich_help_panel=MODEL
-    ),
-]
-BatchSize = Annotated[
-    str | None,
-    typer.Option(metavar="N|auto", help="Pages per batch of transformers.", rich_help_panel=MODEL),
-]
-MaxTiles = Annotated[
-    int | None, typer.Option(help="Tiles a page is cut into, at most (InternVL).", rich_help_panel=MODEL)
-]
-Device = Annotated[
-    str | None, typer.Option(metavar="auto|cuda|cpu", help="Where a model runs.", rich_help_panel=MODEL)
-]
-Gpus = Annotated[
-    str | None, typer.Option(metavar="0,1,…", help="GPUs of a local run.", rich_help_panel=MODEL)
-]
-TensorParallelSize = Annotated[
-    int | None,
-    typer.Option(
-        "--tensor-parallel-size", "--tp", help="GPUs over which one model is split.", rich_help_panel=MODEL
-    ),
-]
 
-Dpi = Annotated[
-    int | None,
-    typer.Option(help="Resolution of PDF pages (default: the preset's, else 150).", rich_help_panel=PAGES),
-]
-LongestSide = Annotated[
-    int | None, typer.Option(help="Pixels of the longest side, instead of --dpi.", rich_help_panel=PAGES)
-]
-TextLayer = Annotated[
-    str | None,
-    typer.Option(
-        metavar="never|fallback|prefer",
-        help="Text a PDF page holds: taken never (default), where the engine fails, or, where it "
-        "can be trusted, instead of reading.",
-        rich_help_panel=PAGES,
-    ),
-]
-Password = Annotated[
-    str | None,
-    typer.Option(help="For encrypted PDFs, after the empty password was tried.", rich_help_panel=PAGES),
-]
-PageImages = Annotated[
-    bool | None,
-    typer.Option("--page-images", help="Keep rendered pages beside the Markdown.", rich_help_panel=PAGES),
-]
+@dataclass(frozen=True, slots=True)
+class Given:
+    """The settings that a command line gives: a file, ``--set``, and options by the setting they are for."""
 
-Replicas = Annotated[int | None, typer.Option(help="Engine replicas (default: auto).", rich_help_panel=FLEET)]
-Address = Annotated[
-    str | None,
-    typer.Option(help="Ray cluster to join (default: RAY_ADDRESS, else local).", rich_help_panel=FLEET),
-]
-ShardIndex = Annotated[int | None, typer.Option(help="This process's share, from 0.", rich_help_panel=FLEET)]
-NumShards = Annotated[int | None, typer.Option(help="Processes that share the input.", rich_help_panel=FLEET)]
+    file: Path | None = None
+    assignments: tuple[str, ...] = ()
+    flags: Mapping[str, Any] = field(default_factory=dict)
 
-MaxPages = Annotated[
-    int | None, typer.Option(help="Read only the first N pages of each document.", rich_help_panel=LIMITS)
-]
-Limit = Annotated[int | None, typer.Option(help="Read only the first N documents.", rich_help_panel=LIMITS)]
-MaxFailed = Annotated[
-    float | None,
-    typer.Option(help="Share of pages that may fail before exit status 3.", rich_help_panel=LIMITS),
-]
-Deadline = Annotated[
-    float | None, typer.Option(help="Stop, resumable, after so many seconds.", rich_help_panel=LIMITS)
-]
+    def load(self) -> JobConfig:
+        """Raises ConfigError naming what is wrong, and the nearest name."""
+        from jobs.config import load_config
 
-Endpoint = Annotated[
-    str | None, typer.Option("--s3-endpoint-url", help="S3-compatible server.", rich_help_panel=S3)
-]
-Profile = Annotated[str | None, typer.Option("--s3-profile", help="AWS profile.", rich_help_panel=S3)]
-Region = Annotated[str | None, typer.Option("--s3-region", help="AWS region.", rich_help_panel=S3)]
+        return load_config(self.file, self.assignments, self.flags)
+
+
+class SettingsCommand:
+    """A command that takes settings: its first parameter, a ``Given``, is filled from options.
+
+    Typer asks for the signature when it runs, not when the command is declared: until then no model is
+    imported, and ``pagefleet --version`` answers at once.
+    """
+
+    def __init__(self, command: Callable[..., None], settings: Iterable[str]) -> None:
+        self._command = command
+        self._settings = tuple(settings)
+        update_wrapper(self, command)
+
+    @property
+    def __signature__(self) -> inspect.Signature:
+        _, *own = inspect.signature(self._command, eval_str=True).parameters.values()
+        own = [each.replace(kind=inspect.Parameter.KEYWORD_ONLY) for each in own]
+        arguments = [each for each in own if each.default is inspect.Parameter.empty]
+        return inspect.Signature(
+            [
+                *arguments,
+                _parameter("config", ConfigFile),
+                *_options(self._settings),
+                *(each for each in own if each not in arguments),
+                _parameter("sets", Sets),
+            ]
+        )
+
+    def __call__(self, **values: Any) -> None:
+        file, assignments = values.pop("config"), tuple(values.pop("sets") or ())
+        flags = {name: values.pop(_identifier(name)) for name in self._settings}
+        given = {name: value for name, value in flags.items() if value not in (None, [], ())}
+        self._command(Given(file, assignments, given), **values)
+
+
+def takes_settings(*settings: str) -> Callable[[Callable[..., None]], SettingsCommand]:
+    """Let a command take ``--config``, ``--set``, and the options of these settings."""
+    return lambda command: SettingsCommand(command, settings)
+
+
+def _options(settings: Iterable[str]) -> Iterator[inspect.Parameter]:
+    from jobs.config import JobConfig
+    from jobs.settings import settings_of
+
+    declared = dict(settings_of(JobConfig))
+    for panel, flags in FLAGS.items():
+        for name in (name for name in flags if name in settings):
+            yield _parameter(_identifier(name), _annotation(declared[name], flags[name], panel))
+
+
+def _annotation(field: FieldInfo, flags: tuple[str, ...], panel: str) -> Any:
+    kind, metavar = _kind(field.annotation)
+    metavar = "URL" if "url" in flags[0] else metavar
+    default = field.get_default()
+    shown = f" (default: {getattr(default, 'value', default)})" if _is_worth_showing(default) else ""
+    option = typer.Option(
+        *flags, metavar=metavar, help=f"{field.description or ''}{shown}", rich_help_panel=panel
+    )
+    return Annotated[kind | None, option]
+
+
+def _kind(annotation: Any) -> tuple[Any, str | None]:
+    """What Typer converts to, and what the help calls it. What a model checks better stays a text."""
+    members = [member for member in get_args(annotation) if member is not type(None)]
+    if get_origin(annotation) is tuple:
+        return list[str], None
+    if isinstance(annotation, type) and issubclass(annotation, Enum):
+        return str, "|".join(str(member.value) for member in annotation)
+    if get_origin(annotation) is Literal:
+        return str, "|".join(map(str, members))
+    if len(members) == 1:  # a type or None
+        return _kind(members[0])
+    if any(get_origin(member) is Literal for member in members):
+        return str, "N|auto"
+    return annotation if annotation in (bool, int, float) else str, None
+
+
+def _is_worth_showing(default: Any) -> bool:
+    return bool(default) and isinstance(default, str | int | float) and not isinstance(default, bool)
+
+
+def _parameter(name: str, annotation: Any) -> inspect.Parameter:
+    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
+
+
+def _identifier(setting: str) -> str:
+    return setting.replace(".", "__")

@@ -4,40 +4,88 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Protocol
 
-from manifests.errors import OutputRefused
 from manifests.units import UnitPlan
-from results.claims import Claims
 
-OTHER_INPUTS = (
-    "another job is at work on this output with other inputs ({holder}): wait for it to end, or choose "
-    "another output"
-)
-ASK_AGAIN_S = 2.0
+ASK_AGAIN_S = 0.5
+
+
+class QueuedUnit(Protocol):
+    """A unit in line; its documents need not be in memory yet."""
+
+    @property
+    def unit_id(self) -> str: ...
+
+    @property
+    def generation(self) -> int: ...
+
+    @property
+    def wanted(self) -> int:
+        """How many documents it reads."""
+
+    def open(self) -> UnitPlan | None:
+        """Its plan, once it is claimed and not done; None when the claim did not hold after all."""
+
+
+class UnitClaims(Protocol):
+    """Who may work on a unit."""
+
+    def acquire(self, unit_id: str) -> object | None:
+        """Try to claim a unit: None when it is ours now, otherwise who holds it."""
+
+    def release(self, unit_id: str) -> None:
+        """The unit is done."""
+
+    def lost(self) -> set[str]:
+        """Units that another process took over since the last call."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Ready:
+    """A unit whose plan is at hand."""
+
+    plan: UnitPlan
+
+    @property
+    def unit_id(self) -> str:
+        return self.plan.unit_id
+
+    @property
+    def generation(self) -> int:
+        return self.plan.generation
+
+    @property
+    def wanted(self) -> int:
+        return len(self.plan.wanted_indexes())
+
+    def open(self) -> UnitPlan:
+        return self.plan
 
 
 class PlanQueue:
     """The plans of a run, then those that another process held, for as long as it has not sealed them.
 
-    ``is_done`` asks the store whether a unit is sealed; ``on_done`` hears of those that are.
+    ``is_done`` asks the store whether a unit is sealed; ``on_done`` hears how many documents such a one
+    had. Asking again for what another process holds costs no request: ``results.claims`` looks.
     """
 
     def __init__(
         self,
-        plans: Iterator[UnitPlan],
-        claims: Claims,
-        inputs_digest: str,
-        is_done: Callable[[UnitPlan], bool],
-        on_done: Callable[[UnitPlan], None],
+        plans: Iterable[QueuedUnit | UnitPlan],
+        claims: UnitClaims,
+        is_done: Callable[[QueuedUnit], bool],
+        on_done: Callable[[int], None],
     ) -> None:
-        self._plans = plans
+        self._plans = (_Ready(plan) if isinstance(plan, UnitPlan) else plan for plan in plans)
         self._claims = claims
-        self._inputs_digest = inputs_digest
         self._is_done = is_done
         self._on_done = on_done
         self._exhausted = False
-        self._elsewhere: deque[UnitPlan] = deque()
+        self._elsewhere: deque[QueuedUnit] = deque()
+        self._given: dict[str, QueuedUnit] = {}
         self._ask_again = 0.0
 
     @property
@@ -51,36 +99,31 @@ class PlanQueue:
         return self._exhausted and bool(self._elsewhere)
 
     def take(self) -> UnitPlan | None:
-        """The next unit to work on, claimed; None when there is none for now.
-
-        Raises OutputRefused when another job with other inputs is at work on the output.
-        """
-        for plan in self._plans:
-            if self._claim(plan):
+        """The next unit to work on, claimed; None when there is none for now."""
+        for unit in self._plans:
+            if plan := self._claim(unit):
                 return plan
         self._exhausted = True
         if time.monotonic() >= self._ask_again:
             self._ask_again = time.monotonic() + ASK_AGAIN_S
             for _ in range(len(self._elsewhere)):
-                if self._claim(plan := self._elsewhere.popleft()):
+                if plan := self._claim(self._elsewhere.popleft()):
                     self._ask_again = 0.0  # the rest was not asked for
                     return plan
         return None
 
     def lost(self, plan: UnitPlan) -> None:
         """Another process took the unit over: it will seal it, we wait for that."""
-        self._elsewhere.append(plan)
+        self._elsewhere.append(self._given.pop(plan.unit_id))
 
-    def _claim(self, plan: UnitPlan) -> bool:
-        holder = self._claims.acquire(plan.unit_id)
-        if holder is None:
-            if not self._is_done(plan):
-                return True
-            self._claims.release(plan.unit_id)
-            self._on_done(plan)
-            return False
-        others = holder.inputs != self._inputs_digest
-        if others and self._claims.is_alive(plan.unit_id, holder):
-            raise OutputRefused(OTHER_INPUTS.format(holder=holder))
-        self._elsewhere.append(plan)
-        return False
+    def _claim(self, unit: QueuedUnit) -> UnitPlan | None:
+        if self._claims.acquire(unit.unit_id) is None:
+            if self._is_done(unit):
+                self._claims.release(unit.unit_id)
+                self._on_done(unit.wanted)
+                return None
+            if plan := unit.open():
+                self._given[unit.unit_id] = unit
+                return plan
+        self._elsewhere.append(unit)
+        return None

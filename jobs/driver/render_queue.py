@@ -1,114 +1,71 @@
-"""What is to be rendered, by whom, and how a page that kills its renderer is found and set aside."""
+"""What is to be rendered and by whom. Who is to blame for a renderer's death, and when a source that does
+not answer is asked again, is decided elsewhere (``suspects``, ``outages``)."""
 
 from __future__ import annotations
 
 import math
 import time
 from collections import Counter, deque
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 
 from cluster.fleet import Cause, UnitKey
-from manifests.errors import JobError
-from manifests.pages import DOCUMENT_PAGE, PageSpan, plan_pages, subtract_pages
-from manifests.work import OpenedDocument, RenderCall, RenderItem, RenderReport
+from jobs.driver.paused import PausedJobs
+from jobs.driver.render_calls import (
+    ALONE,
+    MAX_CALL_DOCUMENTS,
+    TO_READ,
+    Call,
+    CallSizes,
+    ControlCall,
+    Job,
+    Renderer,
+    RenderOrder,
+    Room,
+    Unrenderable,
+    how_it_died,
+    leftovers,
+    singles,
+    take_jobs,
+    unrenderable,
+    was_rendered,
+)
+from jobs.driver.suspects import Role, Suspects, Turn, speaks_against
+from manifests.pages import DOCUMENT_PAGE, subtract_pages
+from manifests.work import RenderItem, RenderReport
 
-MAX_CALL_PAGES = 64
-MAX_CALL_BYTES = 32 * 2**20
-MAX_CALL_S = 1.0
-MAX_CALL_DOCUMENTS = 64
 CALLS_PER_RENDERER = 2
-DEATHS_ALONE = 2
-ALMOST = 0.95
-ROOM_FOR_ERROR = 1.5
-NO_PROOF_NEEDED = -1
-WORDS_OF_A_CRASH = ("Fatal Python error", "SIGSEGV", "SIGABRT", "SIGBUS", "SIGILL", "SIGFPE", "SIGKILL")
-"""A renderer over its time ends by SIGALRM, which says none of these."""
-
-MAX_DEATHS_WITHOUT_AN_ANSWER = 8
-
-
-@dataclass(frozen=True, slots=True)
-class Unrenderable:
-    """A page that cannot be rendered, by the death of its renderer. ``page`` 0: it cannot be opened."""
-
-    unit: UnitKey
-    doc_index: int
-    page: int
-    page_count: int
-    reason: str
-
-
-@dataclass(slots=True)
-class _Job:
-    """An item on its way, ``alone`` when it is suspected of killing renderers."""
-
-    unit: UnitKey
-    item: RenderItem
-    alone: bool = False
-    deaths: int = 0
-    answers_before: int = 0
-    """How many calls had brought pages when it first ended a renderer alone."""
-
-
-@dataclass(slots=True)
-class _Call:
-    renderer: str
-    jobs: list[_Job]
-    pages: int
-    max_bytes: int
-    started: float
-    dropped: bool = False
-
-
-@dataclass(slots=True)
-class _Renderer:
-    node: str
-    calls: list[int] = field(default_factory=list)
-
-
-@dataclass(frozen=True, slots=True)
-class RenderOrder:
-    """One call for one renderer."""
-
-    renderer: str
-    number: int
-    call: RenderCall
-
-
-@dataclass(frozen=True, slots=True)
-class Room:
-    """How much more may be in flight: pages and bytes, and pages per call.
-
-    ``idle``: nothing is in flight at all; then one call is due even where a single page exceeds the room.
-    """
-
-    pages: int
-    bytes: int
-    call_pages: int
-    idle: bool = True
+RENDERERS = Role("renderer", "renderer", "rendered", max_failed_starts=8)
 
 
 class RenderQueue:
-    """Work for the renderers in order, with what each of them has been given."""
+    """Work for the renderers in order. ``proven`` tells that an earlier run rendered pages."""
 
-    def __init__(self, page_timeout_s: float, open_timeout_s: float) -> None:
+    def __init__(
+        self,
+        page_timeout_s: float,
+        open_timeout_s: float,
+        *,
+        proven: bool = False,
+        source_outage_s: float = math.inf,
+    ) -> None:
         self._limits_s = (open_timeout_s, page_timeout_s)
-        self._jobs: deque[_Job] = deque()
-        self._suspects: deque[_Job] = deque()
-        self._renderers: dict[str, _Renderer] = {}
-        self._calls: dict[int, _Call] = {}
+        self._jobs: deque[Job] = deque()
+        self._renderers: dict[str, Renderer] = {}
+        self._calls: dict[int, Call] = {}
+        self._aside = ""
         self._next = 0
-        self._page_bytes = 0.0
-        self._deaths_in_a_row = 0
-        self._answers = 0
-        self._unproven: list[tuple[Unrenderable, int]] = []
+        self._sizes = CallSizes()
+        self._control = ControlCall()
+        self._closed: set[tuple[UnitKey, int]] = set()
+        self.suspects: Suspects[Job] = Suspects(RENDERERS, proven=proven)
+        self.sources = PausedJobs(source_outage_s)
         self.outstanding: Counter[UnitKey] = Counter()
         self.page_counts: dict[UnitKey, dict[int, int]] = {}
 
     def __len__(self) -> int:
-        """How many items wait to be rendered."""
-        return len(self._jobs) + len(self._suspects)
+        """How many items wait to be rendered, those whose sources do not answer left out."""
+        return len(self._jobs) + len(self.suspects)
 
     @property
     def pages_reserved(self) -> int:
@@ -121,8 +78,14 @@ class RenderQueue:
 
     @property
     def width(self) -> int:
-        """How many renderers are at work."""
         return len(self._renderers)
+
+    @property
+    def waits_for_sources(self) -> bool:
+        """Whether nothing is left to do here but to wait for sources that do not answer."""
+        busy = (job for call in self._calls.values() for job in call.jobs if not job.asked_again)
+        to_try = len(self.suspects) > 0 or self._skip_what_is_down()
+        return bool(len(self.sources)) and not to_try and next(busy, None) is None
 
     def node_of(self, call: int) -> str:
         renderer = self._renderers.get(self._calls[call].renderer)
@@ -130,7 +93,7 @@ class RenderQueue:
 
     def add(self, unit: UnitKey, items: Iterable[RenderItem], *, first: bool = False) -> None:
         """Queue items; ``first`` puts them ahead of what waits."""
-        jobs = [_Job(unit, item) for item in items]
+        jobs = [Job(unit, item) for item in items]
         self.outstanding[unit] += len(jobs)
         if first:
             self._jobs.extendleft(reversed(jobs))
@@ -139,43 +102,125 @@ class RenderQueue:
 
     def drop(self, unit: UnitKey) -> None:
         """Forget a unit's work; what calls under way answer of it is nobody's."""
-        self._jobs = deque(job for job in self._jobs if job.unit != unit)
-        self._suspects = deque(job for job in self._suspects if job.unit != unit)
-        self._unproven = [item for item in self._unproven if item[0].unit != unit]
+        self._forget_jobs(lambda key: key[0] == unit)
         for call in self._calls.values():
-            call.dropped = call.dropped or call.jobs[0].unit == unit
+            call.dropped = call.dropped or any(job.unit == unit for job in call.jobs)
         self.forget(unit)
+
+    def close_document(self, unit: UnitKey, doc_index: int) -> None:
+        """Nothing more of a document is wanted; what is under way of it comes to nothing."""
+        key = (unit, doc_index)
+        self._closed.add(key)
+        self.outstanding[unit] -= self._forget_jobs(lambda other: other == key)
 
     def forget(self, unit: UnitKey) -> None:
         """The unit is sealed: nothing of it is outstanding any more."""
         self.page_counts.pop(unit, None)
+        self._closed = {key for key in self._closed if key[0] != unit}
+        self.sources.drop(lambda key: key[0] == unit)
         del self.outstanding[unit]
 
     def renderer_up(self, renderer: str, node: str) -> None:
-        self._renderers[renderer] = _Renderer(node)
+        self._renderers[renderer] = Renderer(node)
+        self.suspects.started()
+        if self.suspects.is_active and not self._aside:
+            self._aside = renderer
+
+    def want_control(self) -> None:
+        """Have the built-in page rendered that engines are to read."""
+        self._control.wanted = True
 
     def orders(self, room: Room, nodes: set[str]) -> list[RenderOrder]:
         """What to render next. A chunk made on a node without a replica travels as JPEG."""
-        orders: list[RenderOrder] = []
+        self._jobs.extendleft(self.sources.due(time.monotonic()))
+        orders = [*self._order_aside(room), *self._order_control(nodes)]
         pages, free_bytes = room.pages, room.bytes
         for depth in range(CALLS_PER_RENDERER):
             for name, renderer in self._renderers.items():
-                if len(renderer.calls) > depth or not len(self):
+                if len(renderer.calls) > depth or name == self._aside or not self._jobs:
                     continue
-                idle = room.idle and not self._calls
-                if not idle and (pages <= 0 or free_bytes <= 0):
+                if not (room.idle and not self._calls) and (pages <= 0 or free_bytes <= 0):
                     return orders
-                call = self._make_call(name, renderer, room.call_pages, free_bytes)
+                call = self._make_call(name, room.call_pages, free_bytes)
                 if call is None:
                     continue
-                self._next += 1
-                self._calls[self._next] = call
-                renderer.calls.append(self._next)
-                encode = bool(nodes) and renderer.node not in nodes
-                orders.append(self._order(self._next, call, encode))
+                orders.append(self._give(call, encode=bool(nodes) and renderer.node not in nodes))
                 pages -= call.pages
                 free_bytes -= call.max_bytes
         return orders
+
+    def _order_aside(self, room: Room) -> Iterator[RenderOrder]:
+        """What the renderer that is set aside for suspects does next, once it holds nothing."""
+        if not self.suspects.is_active and not self._renderers.get(self._aside, Renderer("")).calls:
+            self._aside = ""
+        if not self._aside and self.suspects.is_active:
+            idle = [name for name, renderer in self._renderers.items() if not renderer.calls]
+            self._aside = next(iter(idle), next(iter(self._renderers), ""))
+        renderer = self._renderers.get(self._aside)
+        if renderer is None or renderer.calls:
+            return
+        turn = self.suspects.next_turn(work_waits=bool(self._jobs), only_worker=len(self._renderers) == 1)
+        now = time.monotonic()
+        is_full = (room.pages <= 0 or room.bytes <= 0) and not (room.idle and not self._calls)
+        if is_full and turn is not Turn.CONTROL:
+            return
+        if turn is Turn.SUSPECT:
+            suspect = self.suspects.take()
+            most_bytes = self._sizes.max_bytes(1, room.bytes)
+            yield self._give(Call(self._aside, [suspect.item], 1, most_bytes, now, suspect), encode=False)
+        elif turn is Turn.CONTROL:
+            yield self._give(Call(self._aside, [], 0, 0, now, control=ALONE), encode=False)
+        elif turn is Turn.WORK and (call := self._make_call(self._aside, room.call_pages, room.bytes)):
+            self.suspects.gave_way()
+            yield self._give(call, encode=False)
+
+    def _order_control(self, nodes: set[str]) -> Iterator[RenderOrder]:
+        free = (name for name, r in self._renderers.items() if name != self._aside or not r.calls)
+        name = next(free, "")
+        if self._control.wanted and name:
+            self._control.wanted = False
+            call = Call(name, [], 0, 0, time.monotonic(), control=TO_READ)
+            yield self._give(call, encode=bool(nodes) and self._renderers[name].node not in nodes)
+
+    def _give(self, call: Call, *, encode: bool) -> RenderOrder:
+        self._next += 1
+        self._calls[self._next] = call
+        self._renderers[call.renderer].calls.append(self._next)
+        return RenderOrder(call.renderer, self._next, call.request(encode=encode))
+
+    def _make_call(self, name: str, call_pages: int, free_bytes: int) -> Call | None:
+        limit = self._sizes.max_pages(call_pages)
+        share = math.ceil(len(self._jobs) / max(1, CALLS_PER_RENDERER * len(self._renderers)))
+        jobs, rest = take_jobs(self._jobs, limit, min(MAX_CALL_DOCUMENTS, share), self._skip_what_is_down)
+        if not jobs:
+            return None
+        if rest is not None:
+            self.outstanding[rest.unit] += 1
+            self._jobs.appendleft(rest)
+        unknown = any(not job.item.spans for job in jobs)
+        pages = limit if unknown else sum(len(span) for job in jobs for span in job.item.spans)
+        return Call(name, jobs, pages, self._sizes.max_bytes(pages, free_bytes), time.monotonic())
+
+    def _skip_what_is_down(self) -> bool:
+        """Lay jobs aside whose place does not answer; whether one is left to take."""
+        while self._jobs and self.sources.must_wait(self._jobs[0], time.monotonic()):
+            self._jobs.popleft()
+        return bool(self._jobs)
+
+    def control_kind(self, number: int) -> str:
+        """Which control a call is, '' when it is none."""
+        call = self._calls.get(number)
+        return call.control if call is not None else ""
+
+    def control_done(self, number: int, report: RenderReport) -> bool:
+        """A control's answer; whether a page was rendered."""
+        call = self._calls.pop(number)
+        self._release(call, number)
+        rendered = was_rendered(report)
+        if call.control == ALONE:
+            (self.suspects.control_answered if rendered else self.suspects.control_failed)()
+        self._control.losses = 0
+        return rendered
 
     def done(self, number: int, report: RenderReport) -> UnitKey | None:
         """Take a call's answer: what it did not reach goes back in line.
@@ -183,210 +228,123 @@ class RenderQueue:
         Returns its unit, None when that was dropped meanwhile.
         """
         call = self._calls.pop(number)
-        renderer = self._renderers.get(call.renderer)
-        if renderer:
-            renderer.calls.remove(number)
-        if any(span.last > DOCUMENT_PAGE for _, span in report.covered):
-            self._deaths_in_a_row = 0
-            self._answers += 1
+        self._release(call, number)
+        pages = sum(len(span) for _, span in report.covered if span.last > DOCUMENT_PAGE)
+        self.suspects.answered(pages)
+        if pages or report.opened:
+            self.suspects.progressed()
         if call.dropped:
             return None
-        covered: dict[int, list[int]] = {}
-        pages = 0
-        for doc_index, span in report.covered:
-            covered.setdefault(doc_index, []).extend(span)
-            pages += len(span)
-        if pages:
-            mean = report.image_bytes / pages
-            self._page_bytes = mean if not self._page_bytes else 0.8 * self._page_bytes + 0.2 * mean
-        opened = {document.doc_index: document for document in report.opened}
+        self._sizes.note(pages, report.image_bytes)
         unit = call.jobs[0].unit
         counts = self.page_counts.setdefault(unit, {})
-        counts.update({i: document.page_count for i, document in opened.items() if document.page_count})
-        left = [
-            again
-            for job in call.jobs
-            if (again := self._rest(job, opened.get(job.item.doc_index), covered)) is not None
-        ]
-        self._put_back(left)
-        self.outstanding[unit] += len(left) - len(call.jobs)
+        counts.update({d.doc_index: d.page_count for d in report.opened if d.page_count})
+        self._put_back(call, report)
         return unit
 
-    def lost(self, renderer: str, cause: Cause, calls: tuple[int, ...], log_tail: str) -> None:
-        """A renderer is gone: what it was working on is rendered page by page, what waited behind
-        that, or came too late, goes back in line.
+    def _release(self, call: Call, number: int) -> None:
+        if renderer := self._renderers.get(call.renderer):
+            renderer.calls.remove(number)
 
-        Raises JobError when deaths say that the environment is at fault.
+    def _put_back(self, call: Call, report: RenderReport) -> None:
+        """Queue again what the answer left of a call, later where the source did not answer."""
+        left: list[Job] = []
+        opened = {document.doc_index for document in report.opened}
+        for job, rest, message in leftovers(call.jobs, report):
+            self.outstanding[job.unit] -= 1
+            if job.item.doc_index in opened:
+                self.sources.answered(job)
+            if rest is None or job.key in self._closed:
+                continue
+            self.outstanding[job.unit] += 1
+            if message:
+                self.sources.unavailable(rest, message, time.monotonic())
+            elif call.suspect is not None and not report.covered:
+                self.suspects.suspect_further(rest)  # only opened: it goes on alone
+            else:
+                left.append(rest)
+        self._jobs.extendleft(reversed(left))
+
+    def lost(
+        self, renderer: str, cause: Cause, calls: tuple[int, ...], log_tail: str, others: int = 0
+    ) -> bool:
+        """A renderer is gone: what it was working on may be suspected, what waited behind that, or came
+        too late, goes back in line. Returns whether something is suspected now.
+
+        ``others`` are being started and may well come up.
         """
         gone = self._renderers.pop(renderer, None)
+        if self._aside == renderer:
+            self._aside = ""
         late = [number for number in gone.calls if number not in calls] if gone else []
         for number in (*reversed(late), *reversed(calls[1:])):
             self._take_back(self._calls.pop(number))
-        for call in map(self._calls.pop, calls[:1]):
-            if cause is Cause.CRASH and not call.dropped:
-                self._suspect(call, log_tail)
-            else:
-                self._take_back(call)
-        if cause in (Cause.CRASH, Cause.START):
-            self._deaths_in_a_row += 1
-            if self._deaths_in_a_row >= MAX_DEATHS_WITHOUT_AN_ANSWER + 2 * len(self._renderers):
-                raise JobError(
-                    f"{self._deaths_in_a_row} renderers died in a row without rendering a page: the "
-                    f"environment is at fault, no page was condemned. The end of its log:\n{log_tail}"
-                )
+        if gone is None:
+            self.suspects.start_failed(log_tail, len(self._renderers) + others)
+        return any(self._ended_by(self._calls.pop(number), cause, log_tail) for number in calls[:1])
 
-    def condemned(self, *, nothing_else_left: bool) -> list[Unrenderable]:
-        """Pages now proven to end their renderer: another call brought pages since.
+    def _ended_by(self, call: Call, cause: Cause, log_tail: str) -> bool:
+        """A renderer was lost while it worked on this call; whether something is suspected for that."""
+        self._leave_out_closed(call)
+        kills = max((job.memory_kills for job in call.jobs), default=0) + (cause is Cause.MEMORY)
+        if not call.jobs and not call.control:
+            return False
+        if call.control == ALONE and cause in (Cause.CRASH, Cause.MEMORY):
+            self.suspects.control_died(log_tail)
+        elif call.suspect is not None and cause in (Cause.CRASH, Cause.MEMORY):
+            self.sources.answered(call.suspect.item)  # there is something that ends renderers
+            limit_s = self._limits_s[bool(call.suspect.item.item.spans)]
+            death = how_it_died(cause, (time.monotonic() - call.started) / limit_s, log_tail)
+            self.suspects.died_alone(call.suspect, death, log_tail)
+            return True
+        elif call.suspect is None and not call.control and speaks_against(cause, kills):
+            suspects = [single for job in call.jobs for single in singles(job)]
+            self.outstanding[call.jobs[0].unit] += len(suspects) - len(call.jobs)
+            self.suspects.died(suspects, log_tail)
+            return True
+        else:
+            call.jobs = [replace(job, memory_kills=kills) for job in call.jobs]
+            self._take_back(call)
+            if cause is not Cause.MEMORY:
+                self.suspects.lost(cause, log_tail)
+        return False
 
-        With nothing else left it is enough that any call ever did. Raises JobError when
-        none was: then nothing tells a bad page from a bad environment.
-        """
-        if nothing_else_left and not self._answers and (blamed := self._blamed_without_proof()):
-            raise JobError(
-                f"everything that was rendered ended its renderer ({blamed}) and nothing was ever "
-                "rendered: the environment may be at fault, no page was condemned"
-            )
-        proven = [page for page, answers in self._unproven if nothing_else_left or self._answers > answers]
-        self._unproven = [item for item in self._unproven if item[0] not in proven]
-        for page in proven:
-            self.outstanding[page.unit] -= 1
-        return proven
+    def _leave_out_closed(self, call: Call) -> None:
+        """Forget what a lost call was to render that is nobody's any more."""
+        closed = [job for job in call.jobs if job.key in self._closed]
+        if closed and not call.dropped:
+            self.outstanding[closed[0].unit] -= len(closed)
+        call.jobs = [] if call.dropped else [job for job in call.jobs if job.key not in self._closed]
 
-    def _blamed_without_proof(self) -> str:
-        return next((page.reason for page, answers in self._unproven if answers != NO_PROOF_NEEDED), "")
+    def _take_back(self, call: Call) -> None:
+        self._leave_out_closed(call)
+        if call.control == TO_READ:
+            self._control.lost()
+        elif call.suspect is not None and call.jobs:
+            self.suspects.put_back(call.suspect)
+        else:
+            self._jobs.extendleft(reversed(call.jobs))
 
-    def _take_back(self, call: _Call) -> None:
-        if not call.dropped:
-            self._put_back(call.jobs)
+    def gave_up_control(self) -> bool:
+        """Whether rendering the page for engines was given up; says so once."""
+        return self._control.gave_up()
 
-    def _rest(self, job: _Job, opened: OpenedDocument | None, covered: dict[int, list[int]]) -> _Job | None:
-        item = job.item
-        pages = covered.get(item.doc_index, [])
-        if DOCUMENT_PAGE in pages or (opened is not None and opened.error):
-            return None
-        spans = item.spans
-        if not spans:
-            if opened is None:
-                return job
-            spans = _wanted(item, opened.page_count)
-        spans = subtract_pages(spans, pages)
-        if not spans:
-            return None
-        # A suspect that was only opened goes on alone; one that rendered its page is cleared.
-        alone = job.alone and not pages
-        return _Job(job.unit, RenderItem(item.doc_index, item.document, spans), alone)
+    def condemned(self, *, nothing_else: bool) -> list[Unrenderable]:
+        """Pages now proven to end their renderer; what else their jobs were to render goes on."""
+        found = []
+        for suspect in self.suspects.guilty(nothing_else=nothing_else):
+            job = suspect.item
+            self.outstanding[job.unit] -= 1
+            if rest := subtract_pages(job.item.spans, [job.first_page]):
+                self.add(job.unit, [job.of(rest).item], first=True)
+            count = self.page_counts.get(job.unit, {}).get(job.item.doc_index, 0)
+            found.append(unrenderable(suspect, count, self._limits_s))
+        return found
 
-    def _put_back(self, jobs: list[_Job]) -> None:
-        for job in reversed(jobs):
-            (self._suspects if job.alone else self._jobs).appendleft(job)
-
-    def _max_bytes(self, pages: int, free_bytes: int) -> int:
-        """What a call may answer: what its pages are likely to need, within what is free."""
-        likely = math.ceil(ROOM_FOR_ERROR * pages * self._page_bytes) or MAX_CALL_BYTES
-        return max(1, min(MAX_CALL_BYTES, likely, free_bytes))
-
-    def _make_call(self, name: str, renderer: _Renderer, call_pages: int, free_bytes: int) -> _Call | None:
-        now = time.monotonic()
-        if self._suspects:
-            if not renderer.calls:
-                suspect = self._suspects.popleft()
-                return _Call(name, [suspect], 1, self._max_bytes(1, free_bytes), now)
-            return None  # keep this renderer's next place free for a suspect
-        if not self._jobs:
-            return None
-        limit = min(call_pages, MAX_CALL_PAGES)
-        if self._page_bytes:
-            limit = max(1, min(limit, int(MAX_CALL_BYTES / self._page_bytes)))
-        share = math.ceil(len(self._jobs) / max(1, CALLS_PER_RENDERER * len(self._renderers)))
-        jobs: list[_Job] = []
-        pages = 0
-        while self._jobs and pages < limit and len(jobs) < min(MAX_CALL_DOCUMENTS, share):
-            if jobs and self._jobs[0].unit != jobs[0].unit:
-                break
-            job = self._jobs.popleft()
-            taken = self._take(job, limit - pages)
-            jobs.append(taken)
-            pages += sum(map(len, taken.item.spans)) or 1
-        if any(not job.item.spans for job in jobs):
-            pages = limit
-        return _Call(name, jobs, pages, self._max_bytes(pages, free_bytes), now)
-
-    def _take(self, job: _Job, pages: int) -> _Job:
-        """The first ``pages`` pages of a job; the rest stays first in line for another renderer."""
-        taken: list[PageSpan] = []
-        spans = list(job.item.spans)
-        while spans and pages > 0:
-            span = spans.pop(0)
-            if len(span) > pages:
-                spans.insert(0, PageSpan(span.first + pages, span.last))
-                span = PageSpan(span.first, span.first + pages - 1)
-            taken.append(span)
-            pages -= len(span)
-        if not spans:
-            return job
-        item = job.item
-        self.outstanding[job.unit] += 1
-        self._jobs.appendleft(_Job(job.unit, RenderItem(item.doc_index, item.document, tuple(spans))))
-        return _Job(job.unit, RenderItem(item.doc_index, item.document, tuple(taken)))
-
-    def _order(self, number: int, call: _Call, encode: bool) -> RenderOrder:
-        unit_id, generation = call.jobs[0].unit
-        opening = call.jobs[0].alone and not call.jobs[0].item.spans
-        return RenderOrder(
-            call.renderer,
-            number,
-            RenderCall(
-                unit_id=unit_id,
-                generation=generation,
-                items=tuple(job.item for job in call.jobs),
-                max_pages=0 if opening else call.pages,
-                max_bytes=call.max_bytes,
-                max_s=MAX_CALL_S,
-                encode=encode,
-            ),
-        )
-
-    def _suspect(self, call: _Call, log_tail: str) -> None:
-        """A renderer died of this call: its pages are rendered alone; twice alone, or over time, and
-        the page is to blame."""
-        job = call.jobs[0]
-        if not job.alone:
-            singles = [single for job in call.jobs for single in _singles(job)]
-            self._suspects.extend(singles)
-            self.outstanding[job.unit] += len(singles) - len(call.jobs)
-            return
-        if not job.deaths:
-            job.answers_before = self._answers
-        job.deaths += 1
-        limit_s = self._limits_s[1 if job.item.spans else 0]
-        took_s = time.monotonic() - call.started
-        timed_out = took_s >= ALMOST * limit_s and not any(word in log_tail for word in WORDS_OF_A_CRASH)
-        if not timed_out and job.deaths < DEATHS_ALONE:
-            self._suspects.append(job)
-            return
-        what = "rendering the page" if job.item.spans else "opening the document"
-        reason = (
-            f"{what} took longer than {limit_s:g} s" if timed_out else f"{what} crashed the renderer twice"
-        )
-        page = job.item.spans[0].first if job.item.spans else DOCUMENT_PAGE
-        if rest := subtract_pages(job.item.spans, [page]):
-            self.add(job.unit, [RenderItem(job.item.doc_index, job.item.document, rest)], first=True)
-        count = self.page_counts.get(job.unit, {}).get(job.item.doc_index, 0)
-        blamed = Unrenderable(job.unit, job.item.doc_index, page, count, reason)
-        self._unproven.append((blamed, NO_PROOF_NEEDED if timed_out else job.answers_before))
-
-
-def _wanted(item: RenderItem, page_count: int) -> tuple[PageSpan, ...]:
-    return plan_pages(item.document.pages, item.document.max_pages, page_count).read
-
-
-def _singles(job: _Job) -> list[_Job]:
-    """One suspect per page; a document of unknown length is first only opened."""
-    item = job.item
-    if not item.spans:
-        return [_Job(job.unit, item, alone=True)]
-    return [
-        _Job(job.unit, RenderItem(item.doc_index, item.document, (PageSpan(page, page),)), alone=True)
-        for span in item.spans
-        for page in span
-    ]
+    def _forget_jobs(self, is_gone: Callable[[tuple[UnitKey, int]], bool]) -> int:
+        """Forget documents that wait; returns how many jobs were outstanding."""
+        before = len(self._jobs) + self.suspects.total + self.sources.jobs
+        self._jobs = deque(job for job in self._jobs if not is_gone(job.key))
+        self.suspects.drop(lambda job: is_gone(job.key))
+        self.sources.drop(is_gone)
+        return before - (len(self._jobs) + self.suspects.total + self.sources.jobs)

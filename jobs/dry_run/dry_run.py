@@ -11,13 +11,16 @@ from uuid import uuid4
 
 from actors.models.weights.report import gib
 from aws.s3_source import list_documents
-from jobs.config import JobConfig, fingerprint
+from jobs.config import JobConfig
 from jobs.dry_run.engine import engine_lines
 from jobs.factories import open_store
 from jobs.finding import Finding, ok, problem, warning
 from jobs.flow import RunOptions
 from jobs.job_file import read_job
-from jobs.planning.planning import plan_run
+from jobs.job_settings import fingerprint_on
+from jobs.models.begun import as_begun
+from jobs.planning.planning import RunPlanner, cut_of
+from jobs.planning.stock import Stock
 from jobs.summary import total_up
 from manifests.documents import IMAGE_SUFFIXES
 from manifests.errors import PagefleetError, StoreError
@@ -115,8 +118,11 @@ def _output_lines(
                 "choose another output",
             )
         return
+    if not options.new_generation:
+        config = as_begun(config, job.config)
     ours, theirs = config.result_fields(), job.config.result_fields()
-    if job.fingerprint != fingerprint(ours) and not options.new_generation:
+    wanted = fingerprint_on(config, job)
+    if job.fingerprint != wanted and not options.new_generation:
         differing = [name for name in sorted({*ours, *theirs}) if ours.get(name) != theirs.get(name)]
         yield problem(
             "output",
@@ -124,9 +130,11 @@ def _output_lines(
             "another output, or give --new-generation to read everything again into this one",
         )
     elif found is not None:
-        stale = fingerprint(ours) if job.replaced or job.fingerprint != fingerprint(ours) else ""
-        plan = plan_run(found, config.input, store, stale, survey(found))
-        left = sum(len(unit.wanted_indexes()) for unit in plan.plans)
+        stale = wanted if job.replaced or job.fingerprint != wanted else ""
+        overview = survey(found, cut_of(config.input))
+        plan = RunPlanner(overview, config.input, store, stale).plan(Stock.take(store))
+        left = sum(unit.wanted for unit in plan.units)
+        left += sum(len(unit.wanted_indexes()) for unit in plan.unwritten)
         stored = total_up(store).pages
         yield ok("output", f"goes on: {stored:,} pages stored, {left:,} of {plan.documents:,} documents left")
 

@@ -14,7 +14,7 @@ from actors.engines.config import EngineConfig
 from actors.engines.load import MODEL_KINDS
 from actors.engines.prompts import split_prompt
 from actors.models.presets.choice import Choice, choose
-from actors.models.presets.identity import model_identity
+from actors.models.presets.identity import hub_commit, model_identity
 from actors.models.presets.schema import SUBJECT, Mode, Preset, Settings
 from manifests.errors import ConfigError, EngineError
 
@@ -57,12 +57,13 @@ def over_preset(values: Mapping[str, Any]) -> dict[str, Any]:
     resolved = {
         "kind": asked.kind,
         "model": choice.model,
-        "model_identity": _identity(choice, asked),
+        "model_identity": _identity(choice, asked.kind, asked.revision or choice.revision),
         "preset": choice.preset.name,
         "revision": asked.revision or choice.revision,
         "mode": mode_name,
         "size": size_name,
         "prompt": asked.prompt or _preset_prompt(mode_name, mode, asked.subject),
+        "dialect": asked.dialect or mode.dialect,
     }
     _check_prompt(resolved["prompt"])
     parts = (choice.preset.engine_settings.get(asked.kind, {}), size_settings, mode.settings)
@@ -118,10 +119,12 @@ def _preset_prompt(mode_name: str, mode: Mode, subject: str) -> str:
     return mode.prompt.replace(SUBJECT, subject)
 
 
-def _identity(choice: Choice, asked: EngineConfig) -> str:
-    if asked.kind == "openai" or not Path(choice.model).is_absolute():
+def _identity(choice: Choice, kind: str, revision: str) -> str:
+    if kind == "openai":
         return ""  # a server's path is not ours to read
-    return model_identity(Path(choice.model))
+    if Path(choice.model).is_absolute():
+        return model_identity(Path(choice.model))
+    return hub_commit(choice.model, revision)
 
 
 def _check_prompt(prompt: str) -> None:

@@ -2,111 +2,184 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections import deque
+from collections.abc import Callable, Container, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
-from itertools import islice
 
-import pyarrow.compute as pc
+import numpy as np
 
 from jobs.config import InputConfig
-from jobs.planning.matching import FOOTER_THREADS, Matcher, Stock, as_sealed
+from jobs.planning.holdings import NOWHERE, Hashes, Held, Holdings, Numbers, hashed_ids
+from jobs.planning.matching import plan_for
+from jobs.planning.stock import Stock
 from manifests.documents import Document
 from manifests.errors import StoreError
-from manifests.inputs import InputSet
 from manifests.markdown_paths import markdown_path, meeting_key, short_hash
-from manifests.pages import format_spans, spans_of
-from manifests.survey import Survey, survey
-from manifests.units import Unit, UnitPlan, cut_units, first_generation, in_shard
-from results.rows import Status
-from results.store import Store
-from results.unit_files import (
-    Footer,
-    encode_plan,
-    plan_path,
-    read_footer,
-    read_plan,
-    read_rows,
-    sealed_path,
-)
+from manifests.spool import ID, with_markdown
+from manifests.survey import Survey
+from manifests.units import Cut, UnitPlan, cut_units, first_generation, in_shard
+from results.store import Created, Store
+from results.unit_files import encode_plan, plan_path, read_plan
+
+WRITE_THREADS = 16
+AHEAD = 4 * WRITE_THREADS
+UNITS_AT_ONCE = 512
+"""Units whose documents are in memory at a time while they are matched with today's."""
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedUnit:
+    """A unit to work on. Its documents, so many of which are to be read, are elsewhere until its turn."""
+
+    unit_id: str
+    generation: int
+    wanted: int
+    load: Callable[[], UnitPlan]
+    is_written: bool = False
 
 
 @dataclass(slots=True)
-class Plan:
-    """The job's work. ``plans`` is lazy; the counters are known once it ran out."""
+class JobPlan:
+    """The job's work: ``units``, which everybody who shares the job cuts alike.
+
+    ``unwritten`` are plans that depend on what the output holds at this moment: they count once they are
+    written down, all of them (``materialise``), while nobody else plans. The counters, too, are known then.
+    """
 
     documents: int
-    inputs_digest: str
-    plans: Iterator[UnitPlan]
+    limited_documents: int = 0
+    units: list[PlannedUnit] = field(default_factory=list)
     unit_ids: set[str] = field(default_factory=set)
     sealed_documents: int = 0
-    limited_documents: int = 0
     changed: list[str] = field(default_factory=list)
-    needs_materialising: bool = False
-    others: list[UnitPlan] = field(default_factory=list)
-    """Plans that belong to other shards, where the cut depends on what the output holds."""
+    strays: dict[str, int] = field(default_factory=dict)
+    is_natural: bool = False
+    unwritten: Iterable[UnitPlan] = ()
 
 
-def plan_run(
-    inputs: InputSet,
-    config: InputConfig,
-    store: Store,
-    stale_fingerprint: str = "",
-    overview: Survey | None = None,
-) -> Plan:
-    """Plan to read what the inputs name and the output does not hold yet.
+def cut_of(config: InputConfig) -> Cut:
+    """How this configuration cuts its inputs."""
+    return Cut(config.unit_documents, config.unit_bytes, config.max_pages, config.limit)
+
+
+@dataclass(frozen=True, slots=True)
+class RunPlanner:
+    """Plans to read what the inputs name and the output does not hold yet.
 
     With ``stale_fingerprint`` set to the job's own, sealed units of any other are read again.
     """
-    overview = overview or survey(inputs)
-    stock = Stock.take(store)
-    kept = min(config.limit or overview.documents, overview.documents)
-    plan = Plan(kept, overview.digest, iter(()), limited_documents=overview.documents - kept)
-    natural = {unit.unit_id for unit in _units(inputs, None, config)}
-    foreign = [unit_id for unit_id in {**stock.sealed, **stock.open} if unit_id not in natural]
-    if foreign or stale_fingerprint:
-        held = stock.sealed if stale_fingerprint else foreign
-        matcher = Matcher(store, stock, dict.fromkeys([*held, *stock.open]), stale_fingerprint)
-        _plan_against(inputs, overview, config, stock, matcher, plan)
-        plan.needs_materialising = True
-    elif natural <= stock.sealed.keys() and not stock.open:
-        plan.unit_ids = {unit_id for unit_id in natural if _mine(unit_id, config)}
-        plan.sealed_documents = kept
-    else:
-        plan.plans = _plan_simple(inputs, overview, config, stock, store, plan)
-    return plan
+
+    overview: Survey
+    config: InputConfig
+    store: Store
+    stale_fingerprint: str = ""
+
+    def plan(self, stock: Stock) -> JobPlan:
+        """By whatever cut the output allows."""
+        return self.plan_naturally(stock) if self.is_natural(stock) else self.plan_against(stock)
+
+    def is_natural(self, stock: Stock) -> bool:
+        natural = set(self.overview.units.unit_ids)
+        return not self.stale_fingerprint and natural.issuperset((*stock.sealed, *stock.open))
+
+    def plan_naturally(self, stock: Stock) -> JobPlan:
+        plan = self._empty()
+        plan.is_natural = True
+        _plan_naturally(self.overview, self.config, self.store, stock, plan)
+        return plan
+
+    def plan_against(self, stock: Stock) -> JobPlan:
+        plan = self._empty()
+        plan.unwritten = _Planning(
+            self.overview, self.config, self.store, stock, self.stale_fingerprint, plan
+        ).plans()
+        return plan
+
+    def _empty(self) -> JobPlan:
+        kept = sum(self.overview.units.counts)
+        return JobPlan(kept, self.overview.documents - kept)
 
 
-def _documents(inputs: InputSet, overview: Survey | None, config: InputConfig) -> Iterator[Document]:
-    for document in islice(inputs, config.limit or None):
-        assigned = overview.assign(document) if overview is not None else document
-        yield replace(assigned, max_pages=config.max_pages) if config.max_pages else assigned
+def materialise(
+    store: Store, plan: JobPlan, config: InputConfig, planning: int, stop_asked: Callable[[], bool]
+) -> bool:
+    """Write every unwritten plan, also other shards', before any is worked on: whoever comes next sees
+    this cut. Many at a time, and few of them in memory. False when asked to stop half-way."""
+    waiting: deque[Future[object]] = deque()
+    with ThreadPoolExecutor(WRITE_THREADS) as threads:
+        for unit_plan in plan.unwritten:
+            if stop_asked():
+                return False
+            waiting.append(threads.submit(_write, store, unit_plan, planning))
+            if _mine(unit_plan.unit_id, config):
+                plan.units.append(_written_unit(store, unit_plan))
+            while len(waiting) > AHEAD:
+                waiting.popleft().result()
+        for written in waiting:
+            written.result()
+    return True
 
 
-def _units(inputs: InputSet, overview: Survey | None, config: InputConfig) -> Iterator[Unit]:
-    """The input's own cut. Without an overview documents have no Markdown file, which no id depends on."""
-    documents = _documents(inputs, overview, config)
-    return cut_units(documents, config.unit_documents, config.unit_bytes)
+def write_down(store: Store, plan: UnitPlan) -> None:
+    """Let whoever comes next see the plan of a unit that is about to be opened."""
+    store.create(plan_path(plan.unit_id, plan.generation), encode_plan(plan))
+
+
+def _write(store: Store, plan: UnitPlan, planning: int) -> None:
+    numbered = replace(plan, planning=planning)
+    path = plan_path(plan.unit_id, plan.generation)
+    if store.create(path, encode_plan(numbered)) is Created.CREATED:
+        return
+    stored = read_plan(store, plan.unit_id, plan.generation)
+    if stored != replace(numbered, planning=stored.planning if stored else 0):
+        store.replace(path, encode_plan(numbered))  # the same unit, as today's input wants it
+
+
+def _written_unit(store: Store, plan: UnitPlan) -> PlannedUnit:
+    unit_id, generation = plan.unit_id, plan.generation
+
+    def load() -> UnitPlan:
+        stored = read_plan(store, unit_id, generation)
+        if stored is None:
+            raise StoreError(
+                f"{store.root}/{plan_path(unit_id, generation)} is gone before its unit was read: run the "
+                "same command again"
+            )
+        return stored
+
+    return PlannedUnit(unit_id, generation, len(plan.wanted_indexes()), load, is_written=True)
 
 
 def _mine(unit_id: str, config: InputConfig) -> bool:
     return in_shard(unit_id, config.shard_index, config.num_shards)
 
 
-def _plan_simple(
-    inputs: InputSet, overview: Survey, config: InputConfig, stock: Stock, store: Store, plan: Plan
-) -> Iterator[UnitPlan]:
-    for unit in _units(inputs, overview, config):
-        if not _mine(unit.unit_id, config):
+# The input's own cut
+
+
+def _plan_naturally(overview: Survey, config: InputConfig, store: Store, stock: Stock, plan: JobPlan) -> None:
+    for index, (unit_id, count) in enumerate(
+        zip(overview.units.unit_ids, overview.units.counts, strict=True)
+    ):
+        if not _mine(unit_id, config):
             continue
-        plan.unit_ids.add(unit.unit_id)
-        under_way = stock.open.get(unit.unit_id)
-        if under_way and (stored := read_plan(store, unit.unit_id, under_way)) is not None:
-            yield _refreshed(stored, unit.documents)
-        elif unit.unit_id in stock.sealed:
-            plan.sealed_documents += len(unit.documents)
-        else:
-            yield first_generation(unit)
+        plan.unit_ids.add(unit_id)
+        under_way = stock.open.get(unit_id, 0)
+        if unit_id in stock.sealed and not under_way:
+            plan.sealed_documents += count
+            continue
+        load = _loader(overview, store, index, under_way)
+        plan.units.append(PlannedUnit(unit_id, under_way or 1, count, load))
+
+
+def _loader(overview: Survey, store: Store, index: int, under_way: int) -> Callable[[], UnitPlan]:
+    def load() -> UnitPlan:
+        unit = overview.assigned(overview.units[index])
+        stored = read_plan(store, unit.unit_id, under_way) if under_way else None
+        return first_generation(unit) if stored is None else _refreshed(stored, unit.documents)
+
+    return load
 
 
 def _refreshed(stored: UnitPlan, documents: Iterable[Document]) -> UnitPlan:
@@ -121,106 +194,124 @@ def _refreshed(stored: UnitPlan, documents: Iterable[Document]) -> UnitPlan:
     )
 
 
-def _plan_against(
-    inputs: InputSet, overview: Survey, config: InputConfig, stock: Stock, matcher: Matcher, plan: Plan
-) -> None:
-    """Plan when the input is not what earlier runs cut: a document stays in the unit that holds it,
-    the others are cut into new units."""
-    left: list[Document] = []
-    held = 0
-    touched: set[str] = set()
-    for unit in _units(inputs, overview, config):
-        if unit.unit_id in stock and unit.unit_id not in matcher.units:
-            touched.add(unit.unit_id)
-            plan.sealed_documents += len(unit.documents)
-            continue
-        for document in unit.documents:
-            holder = matcher.unit_of(document)
-            if holder is None:
-                left.append(document)
+# The input against what earlier runs cut
+
+
+@dataclass(slots=True)
+class _Planning:
+    """Plans when the input is not what earlier runs cut: a document stays in the unit that holds it, the
+    others are cut into new units. In memory: two numbers a document, and the units at hand."""
+
+    overview: Survey
+    config: InputConfig
+    store: Store
+    stock: Stock
+    stale: str
+    plan: JobPlan
+
+    def plans(self) -> Iterator[UnitPlan]:
+        natural = set(self.overview.units.unit_ids)
+        sealed = [unit_id for unit_id in self.stock.sealed if self.stale or unit_id not in natural]
+        loaded = dict.fromkeys([*sealed, *self.stock.open])
+        held = Holdings.index(self._read, loaded, self._known(loaded))
+        self.plan.strays = {unit_id: self.stock.open[unit_id] for unit_id in held.strays}
+        self.stock = self.stock.without(held.strays)
+        places = self._places(held)
+        yield from self._again(held, places)
+        yield from self._fresh(held, places)
+
+    def _known(self, loaded: Container[str]) -> Iterator[Hashes]:
+        """The documents of sealed units that are as the input cuts them, where plans may conflict."""
+        units = self.overview.units
+        for index, unit_id in enumerate(units.unit_ids if self.stock.open else ()):
+            if unit_id in self.stock.sealed and unit_id not in loaded:
+                yield hashed_ids(units.rows(index))
+
+    def _read(self, unit_id: str) -> Held:
+        return Held.read(self.store, self.stock, unit_id, self.stale)
+
+    def _places(self, held: Holdings) -> dict[int, Numbers]:
+        """For each unit of the input's own cut, by its index, which unit holds each of its documents."""
+        loaded = set(held.unit_ids)
+        places: dict[int, Numbers] = {}
+        touched: set[int] = set()
+        units = self.overview.units
+        for index, unit_id in enumerate(units.unit_ids):
+            if unit_id in self.stock and unit_id not in loaded:
+                self.plan.sealed_documents += units.counts[index]
+                self._count(unit_id)
                 continue
-            held += 1
-            touched.add(holder)
-            if matcher.take(document):
-                plan.changed.append(document.doc_id)
-    apart = _apart(left, matcher.markdown)
-    fresh = [first_generation(unit) for unit in cut_units(apart, config.unit_documents, config.unit_bytes)]
-    again = list(matcher.plans())
-    mine = [p for p in again + fresh if _mine(p.unit_id, config)]
-    plan.sealed_documents += max(0, held - sum(len(p.wanted_indexes()) for p in again))
-    plan.unit_ids = {unit_id for unit_id in touched if _mine(unit_id, config)} | {p.unit_id for p in mine}
-    plan.plans = iter(mine)
-    plan.others = [p for p in again + fresh if not _mine(p.unit_id, config)]
+            found = places[index] = held.find(units.rows(index))
+            touched.update(found[found != NOWHERE].tolist())
+            self.plan.sealed_documents += int(np.count_nonzero(found != NOWHERE))
+        for number in touched:
+            self._count(held.unit_ids[number])
+        return places
 
+    def _count(self, unit_id: str) -> None:
+        if _mine(unit_id, self.config):
+            self.plan.unit_ids.add(unit_id)
 
-def _apart(documents: Iterable[Document], taken: set[str]) -> Iterator[Document]:
-    """Give a new document another Markdown file where an earlier one's has the same name."""
-    keys = {meeting_key(markdown) for markdown in taken}
-    for document in documents:
-        full = markdown_path(document.doc_id, keep_extension=True)
-        names = (document.markdown, full, f"{full}-{short_hash(document.doc_id)}")
-        markdown = next((name for name in names if meeting_key(name) not in keys), names[-1])
-        keys.add(meeting_key(markdown))
-        yield replace(document, markdown=markdown)
+    def _again(self, held: Holdings, places: dict[int, Numbers]) -> Iterator[UnitPlan]:
+        """Units that are under way, and those of which something is to be read again."""
+        numbers = np.flatnonzero(held.closely).astype(np.int32)
+        for start in range(0, len(numbers), UNITS_AT_ONCE):
+            batch = numbers[start : start + UNITS_AT_ONCE]
+            today = self._todays(batch, places)
+            for number in batch.tolist():
+                unit = self._read(held.unit_ids[number])
+                version = self.stock.sealed.get(unit.unit_id, "")
+                unit_plan, changed = plan_for(unit, today.get(number, {}), version)
+                self.plan.changed += changed
+                if unit_plan is not None:
+                    wanted = len(unit_plan.wanted_indexes())
+                    self.plan.sealed_documents = max(0, self.plan.sealed_documents - wanted)
+                    self._count(unit.unit_id)
+                    yield unit_plan
 
+    def _todays(self, batch: Numbers, places: dict[int, Numbers]) -> dict[int, dict[str, Document]]:
+        """Today's documents of these units, by unit and id."""
+        today: dict[int, dict[str, Document]] = {}
+        for index, found in places.items():
+            rows = np.flatnonzero(np.isin(found, batch))
+            if not len(rows):
+                continue
+            fields = self.overview.units.rows(index)
+            for row in rows.tolist():
+                document = self.overview.assign(Document(*fields[row]))
+                today.setdefault(int(found[row]), {})[document.doc_id] = document
+        return today
 
-def plan_retry(store: Store, fingerprint: str) -> Plan:
-    """Plan the next generation of every unit with failed pages: those pages, nothing else.
+    def _fresh(self, held: Holdings, places: dict[int, Numbers]) -> Iterator[UnitPlan]:
+        """Units of the documents that no unit holds."""
+        config = self.config
+        for unit in cut_units(self._left(held, places), config.unit_documents, config.unit_bytes):
+            self._count(unit.unit_id)
+            yield first_generation(unit)
 
-    A retry that was killed goes on: while a generation is under way, only units older than it are
-    taken, so that no page is retried twice by what the user meant as one retry. Units that a new
-    generation with other settings will read anyway (another ``fingerprint``) are left to it.
-    """
-    stock = Stock.take(store)
-    with ThreadPoolExecutor(FOOTER_THREADS) as threads:
-        footers = [f for f in threads.map(lambda u: read_footer(store, u), stock.sealed) if f is not None]
-    newest = max((footer.generation for footer in footers), default=0)
-    generation = max(stock.open.values(), default=0)
-    if generation < 2:
-        generation = newest + 1
-    plans = []
-    for unit_id, under_way in stock.open.items():
-        stored = read_plan(store, unit_id, under_way)
-        if stored is not None:
-            plans.append(stored)
-    for footer in footers:
-        if footer.unit_id in stock.open or footer.generation >= generation:
-            continue
-        if footer.fingerprint == fingerprint and footer.counts.get(Status.FAILED, 0):
-            plans.append(_retry_plan(store, footer, generation, stock.sealed[footer.unit_id]))
-    documents = sum(len(p.documents if p.reread is None else p.reread) for p in plans)
-    plan = Plan(documents, "retry", iter(plans), needs_materialising=True)
-    plan.unit_ids = {p.unit_id for p in plans}
-    return plan
+    def _left(self, held: Holdings, places: dict[int, Numbers]) -> Iterator[Document]:
+        renamed = set[int]()
+        for index, found in places.items():
+            rows = np.flatnonzero(found == NOWHERE)
+            fields = self.overview.units.rows(index) if len(rows) else []
+            for row in rows.tolist():
+                markdown = self._own_markdown(fields[row][ID], held, renamed)
+                yield with_markdown(fields[row], markdown)
 
-
-def _retry_plan(store: Store, footer: Footer, generation: int, version: str) -> UnitPlan:
-    path = sealed_path(footer.unit_id)
-    table = read_rows(store, path, ["doc_id", "page", "status"])
-    if table is None:
-        raise StoreError(f"{store.root}/{path} is gone: run the same command again")
-    failed = table.filter(pc.equal(table.column("status"), Status.FAILED))
-    index = {sealed.document.doc_id: i for i, sealed in enumerate(footer.documents)}
-    pages: dict[int, list[int]] = {}
-    for doc_id, page in zip(
-        failed.column("doc_id").to_pylist(), failed.column("page").to_pylist(), strict=True
-    ):
-        pages.setdefault(index[doc_id], []).append(page)
-    return UnitPlan(
-        footer.unit_id,
-        generation,
-        tuple(as_sealed(sealed.document, sealed.version) for sealed in footer.documents),
-        {i: "" if 0 in wanted else format_spans(spans_of(wanted)) for i, wanted in pages.items()},
-        version,
-    )
-
-
-def materialise(store: Store, plans: Iterable[UnitPlan], others: Iterable[UnitPlan] = ()) -> list[UnitPlan]:
-    """Write every plan, also other shards', before any is worked on: whoever comes next sees this cut.
-
-    Returns ``plans``.
-    """
-    mine = list(plans)
-    for plan in [*mine, *others]:
-        store.create(plan_path(plan.unit_id, plan.generation), encode_plan(plan))
-    return mine
+    def _own_markdown(self, doc_id: str, held: Holdings, renamed: set[int]) -> str:
+        """A Markdown file for a new document that is no earlier one's."""
+        markdown = self.overview.markdown_of(doc_id)
+        if meeting_key(markdown) not in held.markdown:
+            return markdown
+        full = markdown_path(doc_id, keep_extension=True)
+        last = f"{full}-{short_hash(doc_id)}"
+        free = (
+            name
+            for name in (full, last)
+            if (key := meeting_key(name)) not in held.markdown
+            and key not in renamed
+            and not self.overview.takes(name)
+        )
+        markdown = next(free, last)
+        renamed.add(meeting_key(markdown))
+        return markdown

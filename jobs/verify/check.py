@@ -25,6 +25,8 @@ from jobs.verify.format import (
     contains,
     hashes,
     page_list,
+    parse_job,
+    past_the_end_of_one_only,
     wanted_pages,
 )
 from jobs.verify.manifests import Named, entries
@@ -81,12 +83,21 @@ class _Check:
         self._named = named
         self._sources = sources
         self._threads = threads
-        self._max_pages = _max_pages(place)
+        self._max_pages = self._job()
         self._doubled = DoubledRows()
         self._partials: dict[str, _Partial] = {}
         self._planned: list[Hashes] = []
         self._markdown: list[Hashes] = []
         self._failed: list[Hashes] = []
+
+    def _job(self) -> int:
+        """Check ``job.json``; the cut of a trial run, as it has it, 0 when it does not tell."""
+        try:
+            return int(parse_job(self._place.read("job.json") or b"")["input"].get("max_pages", 0))
+        except (ValueError, OSError) as error:
+            what = f"is not a job's file as documented: {error}"
+            self.findings.add(Finding(Kind.UNREADABLE, what, "job.json"))
+            return 0
 
     def run(self, manifests: Sequence[str]) -> None:
         """Partials are listed before units: what is sealed meanwhile is then seen as sealed."""
@@ -249,20 +260,11 @@ class _Check:
             self.findings.warn(self._sources.s3_problem)
 
 
-def _max_pages(place: Place) -> int:
-    """The cut of a trial run, as the job's configuration has it; 0 when it does not tell."""
-    try:
-        return int(json.loads(place.read("job.json") or b"")["config"]["input"]["max_pages"])
-    except (ValueError, KeyError, TypeError):
-        return 0
-
-
 def _asked_but_not_planned(sealed: SealedDocument, selection: str, max_pages: int) -> Integers:
     """Pages of ``selection``, cut like the job's, that the unit never meant to read."""
     if not sealed.page_count or (selection, max_pages) == (sealed.pages, sealed.max_pages):
         return np.empty(0, np.int64)
-    asked = wanted_pages(selection, max_pages, sealed.page_count)
-    planned = wanted_pages(sealed.pages, sealed.max_pages, sealed.page_count)
-    return np.setdiff1d(
-        np.concatenate([asked.inside, asked.beyond]), np.concatenate([planned.inside, planned.beyond])
-    )
+    asked = wanted_pages(selection, max_pages, sealed.page_count).inside
+    planned = wanted_pages(sealed.pages, sealed.max_pages, sealed.page_count).inside
+    past = past_the_end_of_one_only(selection, sealed.pages, sealed.page_count)
+    return np.concatenate([np.setdiff1d(asked, planned), past])

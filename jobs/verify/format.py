@@ -22,6 +22,8 @@ Hashes = npt.NDArray[np.uint64]
 STATUSES = ("ok", "blank", "fallback", "failed", "skipped")
 BLANK_TEXT = "[[Blank page]]"
 BEYOND = "beyond last page"
+MAX_BEYOND = 1000
+"""Pages past a document's end with a row of their own; one more row stands for all that follow."""
 IMAGE_FLAG = "page_image"
 FOOTER_KEY = b"pagefleet.unit"
 VERSION_KEY = b"pagefleet.schema_version"
@@ -98,15 +100,18 @@ class SealedDocument:
     markdown: str
     page_count: int
     version: str
+    uris: frozenset[str]
 
 
 @dataclass(frozen=True, slots=True)
 class Footer:
-    """What a sealed file says of itself."""
+    """What a sealed file says of itself. ``fingerprints`` is empty in those of older versions."""
 
     unit_id: str
     generation: int
     counts: dict[str, int]
+    fingerprints: dict[str, int]
+    variants: tuple[str, ...]
     cut_pages: int
     documents: tuple[SealedDocument, ...]
 
@@ -116,11 +121,13 @@ def parse_footer(data: bytes) -> Footer:
     fields = json.loads(data)
     if not isinstance(fields, dict):
         raise ValueError("is not a JSON object")
-    counts = _field(fields, "counts", dict)
+    counts, fingerprints = _field(fields, "counts", dict), _field(fields, "fingerprints", dict, {})
     return Footer(
         unit_id=_field(fields, "unit_id", str),
         generation=_field(fields, "generation", int),
         counts={str(status): _field(counts, status, int) for status in counts},
+        fingerprints={str(name): _field(fingerprints, name, int) for name in fingerprints},
+        variants=_names(fields, "variants", [""]),
         cut_pages=_field(fields, "cut_pages", int),
         documents=tuple(_sealed_document(item) for item in _field(fields, "documents", list)),
     )
@@ -132,15 +139,34 @@ def _sealed_document(item: Any) -> SealedDocument:
     if not 0 <= page_count <= OPEN_END:
         raise ValueError(f"page_count must be between 0 and {OPEN_END}, got {page_count}")
     merged_spans(pages := _field(document, "pages", str, ""))
+    uri = _field(document, "uri", str, "")
     return SealedDocument(
         doc_id=_field(document, "doc_id", str),
-        uri=_field(document, "uri", str, ""),
+        uri=uri,
         pages=pages,
         max_pages=_field(document, "max_pages", int, 0),
         markdown=_field(document, "markdown", str, ""),
         page_count=page_count,
         version=_field(item, "version", str),
+        uris=frozenset((uri, *_names(item, "uris", []))) if uri else frozenset(),
     )
+
+
+def _names(fields: Any, name: str, default: list[str]) -> tuple[str, ...]:
+    names = _field(fields, name, list, default)
+    if not all(isinstance(value, str) for value in names):
+        raise ValueError(f"{name} must be a list of names, got {names!r:.80}")
+    return tuple(names)
+
+
+def parse_job(data: bytes) -> dict[str, Any]:
+    """``job.json``. Raises ValueError naming the field that is not as documented."""
+    fields = json.loads(data)
+    for name, kind in (("fingerprint", str), ("inputs", list), ("config", dict)):
+        _field(fields, name, kind)
+    config: dict[str, Any] = fields["config"]
+    _field(_field(config, "input", dict), "max_pages", int, 0)
+    return config
 
 
 def _field(fields: Any, name: str, kind: type, default: Any = None) -> Any:
@@ -154,11 +180,15 @@ def _field(fields: Any, name: str, kind: type, default: Any = None) -> Any:
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """Page numbers a document owes a row for: those it has, those past its end; and how many were cut."""
+    """Page numbers a document owes a row for: those it has, those past its end; and how many were cut.
+
+    When those past its end are many the last row stands for the rest; ``rest`` is then its reason.
+    """
 
     inside: Integers
     beyond: Integers
     cut: int
+    rest: str = ""
 
 
 def wanted_pages(selection: str, max_pages: int, page_count: int) -> Wanted:
@@ -169,9 +199,39 @@ def wanted_pages(selection: str, max_pages: int, page_count: int) -> Wanted:
     """
     spans = merged_spans(selection) or [(1, OPEN_END)]
     inside = _numbers((first, min(last, page_count)) for first, last in spans)
-    beyond = _numbers((max(first, page_count + 1), last) for first, last in spans if last < OPEN_END)
+    past = _past(spans, page_count)
     kept = inside[:max_pages] if max_pages else inside
-    return Wanted(kept, beyond, len(inside) - len(kept))
+    beyond, rest = _first_of(past)
+    return Wanted(kept, beyond, len(inside) - len(kept), rest)
+
+
+def _past(spans: Iterable[tuple[int, int]], page_count: int) -> list[tuple[int, int]]:
+    """The part of these spans that lies past a document's end; an open end stops at the last page."""
+    return [(max(first, page_count + 1), last) for first, last in spans if page_count < last < OPEN_END]
+
+
+def past_the_end_of_one_only(asked: str, planned: str, page_count: int) -> Integers:
+    """Pages past the end that the selection ``asked`` names and ``planned`` does not."""
+    left = _past(merged_spans(asked), page_count)
+    for low, high in _past(merged_spans(planned), page_count):
+        cut = [[(first, min(last, low - 1)), (max(first, high + 1), last)] for first, last in left]
+        left = [(first, last) for pair in cut for first, last in pair if first <= last]
+    return _numbers(left)
+
+
+def _first_of(past: list[tuple[int, int]]) -> tuple[Integers, str]:
+    """The pages of these spans that have a row, and what the last row says when it stands for more."""
+    count = sum(last - first + 1 for first, last in past)
+    if count <= MAX_BEYOND + 1:
+        return _numbers(past), ""
+    kept: list[tuple[int, int]] = []
+    room = MAX_BEYOND + 1
+    for first, last in past:
+        kept.append((first, min(last, first + room - 1)))
+        room -= kept[-1][1] - first + 1
+        if not room:
+            break
+    return _numbers(kept), f"{BEYOND}: {kept[-1][1]}-{past[-1][1]}, {count - MAX_BEYOND} pages"
 
 
 def merged_spans(selection: str) -> list[tuple[int, int]]:

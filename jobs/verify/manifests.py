@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import csv
+import gzip
+import io
 import json
+import math
 import os
 import posixpath
 import re
+import zlib
 from array import array
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from decimal import Decimal
 from hashlib import blake2b
 from itertools import zip_longest
 from pathlib import Path
@@ -25,7 +31,10 @@ from manifests.errors import InputError, ManifestError
 
 MAX_ID_BYTES = 1024
 _NOT_IN_IDS = re.compile(r"[\x00-\x1f\x7f-\x9f]|\A\.+\Z")
-_LINES = {".jsonl": "jsonl", ".ndjson": "jsonl", ".csv": "csv", ".parquet": "parquet"}
+_KINDS = {".jsonl": "jsonl", ".ndjson": "jsonl", ".csv": "csv", ".tsv": "tsv", ".parquet": "parquet"}
+_PACKED = (".gz", ".zst")
+_MAX_CELL = 4 << 20
+_COLUMNS = frozenset({"id", "qid", "uri", "image", "images", "pages"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,61 +73,93 @@ class Named:
 def entries(manifests: Sequence[str]) -> Iterator[Entry]:
     """Every row, streamed. Raises InputError for what is no manifest, ManifestError for a bad row."""
     for manifest in manifests:
-        path = Path(manifest)
-        folder = path.absolute().parent
-        for place, row in _rows(path):
-            yield _entry(place, row, folder)
+        for path in _files(Path(manifest)):
+            folder = path.absolute().parent
+            for place, row in _rows(path):
+                yield _entry(place, row, folder)
+
+
+def _files(path: Path) -> list[Path]:
+    """The manifest itself, or the Parquet files of a folder of them."""
+    parts = sorted(part for part in path.rglob("*.parquet") if not part.name.startswith((".", "_")))
+    if path.is_file() or not parts:
+        return [path]
+    return parts
 
 
 def _rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     if not path.is_file():
         raise InputError(f"{str(path)!r}: no such manifest: it must be a local JSONL, CSV or Parquet file")
-    form = _LINES.get(path.suffix.lower())
-    if form is None:
-        raise InputError(f"{str(path)!r}: a manifest's extension must be one of {', '.join(_LINES)}")
+    plain = path.with_suffix("") if path.suffix.lower() in _PACKED else path
+    kind = _KINDS.get(plain.suffix.lower())
+    if kind is None:
+        raise InputError(f"{str(path)!r}: a manifest's extension must be one of {', '.join(_KINDS)}")
     try:
-        yield from {"jsonl": _json_rows, "csv": _csv_rows, "parquet": _parquet_rows}[form](path)
-    except (OSError, UnicodeDecodeError, csv.Error, pa.ArrowException) as error:
+        if kind == "parquet":
+            yield from _parquet_rows(path)
+            return
+        with _unpacked(path, newline="\n" if kind == "jsonl" else "") as file:
+            yield from _json_rows(path, file) if kind == "jsonl" else _csv_rows(path, file, kind)
+    except (OSError, EOFError, zlib.error, UnicodeDecodeError, csv.Error, pa.ArrowException) as error:
         raise ManifestError(f"{path}: cannot be read: {error}") from error
 
 
-def _json_rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    with path.open(encoding="utf-8-sig", newline="\n") as file:
-        for number, line in enumerate(file, start=1):
-            if not line.strip():
-                continue
-            try:
-                row = json.loads(line)
-            except ValueError as error:
-                raise ManifestError(f"{path}:{number}: json: {error}") from error
-            if not isinstance(row, dict):
-                raise ManifestError(f"{path}:{number}: json: must be an object")
-            yield f"{path}:{number}", row
+@contextmanager
+def _unpacked(path: Path, newline: str) -> Iterator[io.TextIOWrapper]:
+    with path.open("rb") as file:
+        magic = file.read(4)
+        file.seek(0)
+        packed: Any = file
+        if magic[:2] == b"\x1f\x8b":
+            packed = gzip.GzipFile(fileobj=file)
+        elif magic == b"\x28\xb5\x2f\xfd":
+            packed = io.BufferedReader(pa.CompressedInputStream(file, "zstd"))
+        yield io.TextIOWrapper(packed, encoding="utf-8-sig", newline=newline)
 
 
-def _csv_rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        reader = csv.reader(file)
-        filled = (cells for cells in reader if any(cells))
-        header = [cell.strip() for cell in next(filled, [])]
-        for cells in filled:
-            yield f"{path}:{reader.line_num}", dict(zip_longest(header, cells[: len(header)], fillvalue=""))
+def _json_rows(path: Path, file: Iterable[str]) -> Iterator[tuple[str, dict[str, Any]]]:
+    for number, line in enumerate(file, start=1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except ValueError as error:
+            raise ManifestError(f"{path}:{number}: json: {error}") from error
+        if not isinstance(row, dict):
+            raise ManifestError(f"{path}:{number}: json: must be an object")
+        yield f"{path}:{number}", row
+
+
+def _csv_rows(path: Path, file: Iterable[str], kind: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    csv.field_size_limit(_MAX_CELL)
+    reader = csv.reader(file, delimiter="\t" if kind == "tsv" else ",")
+    filled = ([cell.strip() for cell in cells] for cells in reader if any(map(str.strip, cells)))
+    header = next(filled, [])
+    for cells in filled:
+        row: dict[str, Any] = dict(zip_longest(header, cells[: len(header)], fillvalue=""))
+        for name in ("id", "qid"):  # a CSV has no numbers: 1001.0 is how a float is written
+            row[name] = re.sub(r"\A(-?\d+)\.0+\Z", r"\1", row.get(name, ""))
+        for name in {"image", "images"} & row.keys():
+            row[name] = row[name] if row[name].startswith("[") else row[name].split("|")
+        yield f"{path}:{reader.line_num}", row
 
 
 def _parquet_rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     with pq.ParquetFile(str(path)) as file:
-        wanted = [name for name in ("id", "uri", "pages") if name in file.schema_arrow.names]
+        names = {name: name.strip() for name in file.schema_arrow.names}
+        wanted = [name for name, known in names.items() if known in _COLUMNS]
         number = 0
         for batch in file.iter_batches(batch_size=4096, columns=wanted):
             for row in batch.to_pylist():
                 number += 1
-                yield f"{path}:row {number}", row
+                yield f"{path}:row {number}", {names[name]: value for name, value in row.items()}
 
 
 def _entry(place: str, row: dict[str, Any], folder: Path) -> Entry:
     """Raises ManifestError for a row that names no document, or pages that are no selection."""
-    uri, pages = _text(row.get("uri")), _text(row.get("pages"))
-    doc_id = _text(row.get("id")) or (default_id(uri, folder) if uri else "")
+    uri, pages = _text(row.get("uri")) or _first_image(row), _text(row.get("pages"))
+    pages = re.sub(r"\A\s*(\d+)\.0*\s*\Z", r"\1", pages)
+    doc_id = _text(row.get("id")) or _text(row.get("qid")) or (default_id(uri, folder) if uri else "")
     if not doc_id:
         raise ManifestError(f"{place}: uri: must be given: a path or an s3:// address")
     try:
@@ -128,9 +169,22 @@ def _entry(place: str, row: dict[str, Any], folder: Path) -> Entry:
     return Entry(doc_id, pages, place)
 
 
+def _first_image(row: dict[str, Any]) -> str:
+    images = row.get("images") or row.get("image") or ""
+    if isinstance(images, str) and images.lstrip().startswith("["):
+        images = json.loads(images)
+    return (
+        next((text for image in images if (text := _text(image))), "") if isinstance(images, list) else images
+    )
+
+
 def _text(value: Any) -> str:
-    """A cell as text; empty cells of every format are ``""``."""
-    return "" if value is None or (isinstance(value, float) and value != value) else str(value)
+    """A cell as text; empty cells of every format are ``""``, a whole number has no ``.0``."""
+    if value is None or value != value:
+        return ""
+    if isinstance(value, (float, Decimal)) and math.isfinite(value) and value == int(value):
+        return str(int(value))
+    return str(value)
 
 
 def default_id(uri: str, folder: Path) -> str:
@@ -138,8 +192,8 @@ def default_id(uri: str, folder: Path) -> str:
 
     An absolute path outside that folder is taken from the root of the file system.
     """
-    if uri.startswith("s3://"):
-        return _storable(uri.removeprefix("s3://"))
+    if remote := re.match(r"(?i)s3[an]?://", uri):
+        return _storable(uri[remote.end() :])
     if uri.startswith("file://"):
         uri = os.fsdecode(unquote_to_bytes(uri.removeprefix("file://")))
     path = posixpath.normpath(uri)

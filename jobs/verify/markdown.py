@@ -33,7 +33,8 @@ def check_markdown(unit: Unit, place: Place, threads: Executor) -> None:
         files = threads.map(lambda sealed: _read(place, sealed), group)
         for sealed, found in zip(group, files, strict=True):
             code = codes.get(sealed.doc_id)
-            rows = [] if code is None else unit.rows.page_rows(unit.rows.of(code))
+            shown = None if code is None else unit.rows.shown(code, unit.footer.variants)
+            rows = [] if shown is None else unit.rows.page_rows(shown)
             if isinstance(found, str):
                 problems = [found]
             else:

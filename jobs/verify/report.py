@@ -33,7 +33,7 @@ class Kind(StrEnum):
 MEANINGS = {
     Kind.UNFINISHED: "units that are not sealed yet, or a job that never came to its end",
     Kind.MISSING: "pages and documents without a row",
-    Kind.DOUBLED: "rows of a page that has one already",
+    Kind.DOUBLED: "rows of a page that has one already (--repair takes them away)",
     Kind.ORPHAN: "rows and documents nobody asked for",
     Kind.INVALID: "rows that contradict themselves",
     Kind.FOOTER: "footers that disagree with their rows",

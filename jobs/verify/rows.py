@@ -30,7 +30,10 @@ from jobs.verify.report import Finding, Findings, Kind
 Mask = npt.NDArray[np.bool_]
 
 KEYS = ["doc_id", "page", "variant"]
-CHECKED = [*KEYS, "page_count", "status", "reason", "text", "flags", "generation", "source_version"]
+CHECKED = [
+    *(*KEYS, "uri", "page_count", "status", "reason", "text", "flags", "generation"),
+    *("fingerprint", "source_version"),
+]
 DRAIN_ROWS = 1024
 
 
@@ -65,7 +68,9 @@ class Rows:
     documents: Coded
     pages: Integers
     variants: Coded
+    uris: Coded
     statuses: Coded
+    fingerprints: Coded
     versions: Coded
     page_counts: Integers
     generations: Integers
@@ -83,6 +88,18 @@ class Rows:
     def of(self, code: int) -> Integers:
         """Where the rows of a document stand, in the file's order."""
         return self.order[self.starts[code] : self.starts[code + 1]]
+
+    def reasons(self, indexes: Integers) -> list[str]:
+        """What these rows give as their reason."""
+        return _values(self.reason, indexes)
+
+    def shown(self, code: int, variants: tuple[str, ...]) -> Integers:
+        """Where the rows of a document stand that its Markdown shows: those of the variant ``""`` or else of
+        the first, and that of the document as a whole."""
+        indexes = self.of(code)
+        variant = "" if "" in variants else variants[0]
+        shown: Integers = indexes[self.variants.among(variant, at=indexes) | (self.pages[indexes] == 0)]
+        return shown
 
     def page_rows(self, indexes: Integers) -> list[PageRow]:
         """What the Markdown shows of these rows."""
@@ -162,13 +179,15 @@ def _load_rows(file: Any) -> Rows | None:
         documents=documents,
         pages=_integers(table["page"]),
         variants=Coded.of(table["variant"]),
+        uris=Coded.of(table["uri"]),
         statuses=Coded.of(table["status"]),
+        fingerprints=Coded.of(table["fingerprint"]),
         versions=Coded.of(table["source_version"]),
         page_counts=_integers(table["page_count"]),
         generations=_integers(table["generation"]),
         has_key=~np.logical_or.reduce([_mask(null) for null in nulls]),
         has_reason=_mask(pc.not_equal(table["reason"], "")),
-        is_beyond=_mask(pc.equal(table["reason"], BEYOND)),
+        is_beyond=_mask(pc.starts_with(table["reason"], BEYOND)),
         has_blank_text=_mask(pc.equal(table["text"], BLANK_TEXT)),
         has_text=_mask(pc.not_equal(table["text"], "")),
         has_image=_flagged(table["flags"].combine_chunks(), table.num_rows),

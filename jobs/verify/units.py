@@ -14,6 +14,7 @@ from jobs.verify.format import (
     Footer,
     Integers,
     SealedDocument,
+    Wanted,
     page_list,
     wanted_pages,
 )
@@ -77,6 +78,14 @@ def _check_footer(unit: Unit) -> None:
         claimed = footer.counts.get(status, 0)
         if counted[status] != claimed:
             disagree(f"its footer counts {claimed:,} {status} rows, there are {counted[status]:,}")
+    made = rows.fingerprints.counts()
+    for fingerprint in sorted({*made, *footer.fingerprints}) if footer.fingerprints else ():
+        claimed = footer.fingerprints.get(fingerprint, 0)
+        if made[fingerprint] != claimed:
+            disagree(
+                f"its footer counts {claimed:,} rows of fingerprint {fingerprint!r}, there are "
+                f"{made[fingerprint]:,}"
+            )
     unopened = {rows.documents.values[code] for code in rows.documents.codes[rows.pages == 0]}
     cut = sum(
         wanted_pages(sealed.pages, sealed.max_pages, sealed.page_count).cut
@@ -116,13 +125,16 @@ def _check_document(unit: Unit, sealed: SealedDocument, indexes: Integers) -> No
     if stale := [version for version in versions if version not in ("", sealed.version)]:
         what = f"rows were read from source version {stale[0]}, the footer says {sealed.version}"
         unit.findings.add(Finding(Kind.CHANGED, what, unit.where, sealed.doc_id))
+    if sealed.uris and unit.footer.fingerprints:  # older footers do not tell of folders that moved
+        elsewhere = ~rows.uris.among(*sealed.uris, at=indexes)
+        _tell(unit, Kind.FOOTER, f"was not read from the footer's {sealed.uri}", indexes[elsewhere])
     if (pages == 0).any():
         what = "stands beside page 0, which is the one row of the whole document"
         _tell(unit, Kind.DOUBLED, what, np.delete(indexes, np.flatnonzero(pages == 0)[0]))
     elif sealed.page_count:
-        _check_page_count(unit, sealed.page_count, indexes)
         wanted = wanted_pages(sealed.pages, sealed.max_pages, sealed.page_count)
-        for mine in _by_variant(rows, indexes):
+        _check_page_count(unit, sealed.page_count, wanted, indexes)
+        for mine in _by_variant(unit, indexes):
             _check_pages(unit, sealed, np.concatenate([wanted.inside, wanted.beyond]), mine)
     elif len(pages):
         _tell(unit, Kind.ORPHAN, "has a row, but the footer knows no page count", indexes)
@@ -130,7 +142,7 @@ def _check_document(unit: Unit, sealed: SealedDocument, indexes: Integers) -> No
         unit.findings.add(Finding(Kind.MISSING, "has no row", unit.where, sealed.doc_id, "0"))
 
 
-def _check_page_count(unit: Unit, page_count: int, indexes: Integers) -> None:
+def _check_page_count(unit: Unit, page_count: int, wanted: Wanted, indexes: Integers) -> None:
     """Rows know the document's length, and those past its end say so."""
     rows = unit.rows
     known = rows.page_counts[indexes]
@@ -142,15 +154,28 @@ def _check_page_count(unit: Unit, page_count: int, indexes: Integers) -> None:
     _tell(unit, Kind.INVALID, what, indexes[past & ~skipped])
     what = f"is skipped as {BEYOND!r}, but the document has {page_count} pages"
     _tell(unit, Kind.INVALID, what, indexes[skipped & ~past])
+    right = indexes[past & skipped]
+    last = int(wanted.beyond[-1]) if wanted.rest else 0
+    says = [
+        reason == (wanted.rest if page == last else BEYOND)
+        for page, reason in zip(rows.pages[right].tolist(), rows.reasons(right), strict=True)
+    ]
+    wrong = right[~np.array(says, dtype=np.bool_)]
+    _tell(unit, Kind.INVALID, f"must give {wanted.rest or BEYOND!r} as its reason", wrong)
 
 
-def _by_variant(rows: Rows, indexes: Integers) -> Iterator[Integers]:
-    """A document's rows by variant; once, empty, for a document without rows."""
-    variants = rows.variants.codes[indexes]
-    for code in np.unique(variants):
-        yield indexes[variants == code]
-    if not len(indexes):
-        yield indexes
+def _by_variant(unit: Unit, indexes: Integers) -> Iterator[Integers]:
+    """A document's rows by variant, with every one that is owed: empty where it has none."""
+    variants = unit.rows.variants
+    codes = variants.codes[indexes]
+    for variant in unit.footer.variants:
+        yield indexes[variants.among(variant, at=indexes)]
+    unknown = ~variants.among(*unit.footer.variants, at=indexes)
+    for code in np.unique(codes[unknown]):
+        what = (
+            f"is in variant {variants.values[code]!r}, owed are {', '.join(map(repr, unit.footer.variants))}"
+        )
+        _tell(unit, Kind.ORPHAN, what, indexes[codes == code])
 
 
 def _check_pages(unit: Unit, sealed: SealedDocument, wanted: Integers, indexes: Integers) -> None:

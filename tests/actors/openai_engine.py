@@ -23,7 +23,8 @@ Work = Callable[[OpenAiEngine], Coroutine[Any, Any, Any]]
 def quick_rests(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pool, "FIRST_REST_S", 0.01)
     monkeypatch.setattr(pool, "LONGEST_REST_S", 0.05)
-    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    for name in ("OPENAI_API_KEY", "HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
+        monkeypatch.delenv(name, raising=False)
 
 
 @pytest.fixture

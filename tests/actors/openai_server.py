@@ -143,6 +143,10 @@ class OpenAiServer:
         if self.models is None:
             raise web.HTTPNotFound
         if isinstance(self.models, Reply):
+            if self.models.hang:
+                await asyncio.Event().wait()
+            if self.models.cut and request.transport:
+                request.transport.abort()
             return _response(self.models, "")
         if self._is_stranger(request):
             return _response(Reply(401), _error(f"bad key {request.headers.get('Authorization')}"))

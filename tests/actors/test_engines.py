@@ -15,7 +15,7 @@ from actors.engines.base import Request
 from actors.engines.config import EngineConfig
 from actors.engines.load import KINDS, check_engine, check_taken, footprint, load_engine
 from actors.models.weights.cards import choose_gpus
-from manifests.errors import ConfigError, EngineError
+from manifests.errors import ConfigError, EngineError, EngineUnavailable
 
 
 def scripted(**args: object):
@@ -92,6 +92,32 @@ def test_the_scripted_engine_hangs_on_the_pages_it_is_told_to_and_can_be_cancell
     asyncio.run(go())
 
 
+def test_the_scripted_engine_answers_and_ends_as_it_is_told_to():
+    engine = scripted(empty_on=["a#1"], finish_reasons={"a#2": "MAX_TOKENS"}, answers={"a#3": "given"})
+    assert read(engine, "a", 1).text == ""
+    assert read(engine, "a", 2).finish_reason == "length"
+    assert read(engine, "a", 3).text == "given"
+
+
+def test_the_scripted_engine_turns_after_so_many_pages_and_the_warm_up_is_none():
+    refusing = scripted(fail_after=2)
+    for doc_id in ("", "a", "b"):
+        read(refusing, doc_id, 1)
+    with pytest.raises(EngineError):
+        read(refusing, "c", 1)
+    waiting = scripted(wait_after=0, wait_s=0.01)
+    assert waiting.waiting == ""
+    with pytest.raises(EngineUnavailable, match="no server has answered"):
+        read(waiting, "a", 1)
+    assert waiting.waiting == "scripted to wait: no server answers"
+
+    async def hang() -> None:
+        with pytest.raises(asyncio.TimeoutError):
+            await asyncio.wait_for(scripted(hang_after=0).read(Request("a", 2, [image()])), 0.01)
+
+    asyncio.run(hang())
+
+
 @pytest.mark.parametrize(
     ("args", "doc_id", "dies"),
     [
@@ -101,7 +127,7 @@ def test_the_scripted_engine_hangs_on_the_pages_it_is_told_to_and_can_be_cancell
         ({"kill_always": True}, "", False),
     ],
 )
-def test_the_scripted_engine_ends_its_process_with_last_words(args, doc_id, dies):
+def test_the_scripted_engine_ends_its_process_with_a_message(args, doc_id, dies):
     code = (
         "import asyncio, numpy as np\n"
         "from actors.engines.base import Request\n"
@@ -119,6 +145,7 @@ def test_the_scripted_engine_ends_its_process_with_last_words(args, doc_id, dies
     [
         ({"kind": "rapidocr", "model": "m"}, "engine.model: rapidocr takes none"),
         ({"kind": "auto", "subject": "x"}, "engine.subject: auto takes none"),
+        ({"kind": "auto", "dialect": "plain"}, "engine.dialect: auto takes none"),
         ({"kind": "tesseract", "tensor_parallel_size": 2}, "tesseract reads on the CPU"),
         ({"kind": "rapidocr", "device": "cuda"}, "rapidocr reads on the CPU"),
         ({"kind": "vllm", "device": "cpu", "gpus": "1"}, "engine.gpus: 1, but engine.device=cpu"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from dataclasses import replace
 
 import pytest
@@ -84,11 +85,35 @@ def test_vllm_gets_what_only_it_understands() -> None:
         (answer_of("again and", "repetition"), "repetition"),
         (answer_of("odd", None), "stop"),  # type: ignore[arg-type]
         (answer_of(None, "length"), "length"),
+        (answer_of("cut", "model_length"), "length"),
+        (answer_of("cut", "MAX_TOKENS"), "length"),
+        (answer_of(None, "MAX_TOKENS"), "length"),
+        (answer_of("some", "SAFETY"), "refusal"),
+        (answer_of(None, "content_filter"), "refusal"),
+        (answer_of("", "RECITATION"), "refusal"),
+        (answer_of("I will look", "tool_calls"), "tool_calls"),
+        (answer_of("odd", "because"), "because"),
     ],
 )
 def test_finish_reasons(server: OpenAiServer, body: str, finish_reason: str) -> None:
     server.script = lambda call: Reply(body=body)
     assert read(engine_for(server)).finish_reason == finish_reason
+
+
+@pytest.mark.parametrize("content", [None, "", "some of it"])
+def test_a_refusal_in_the_models_own_words_is_told(server: OpenAiServer, content: str | None) -> None:
+    message = {"role": "assistant", "content": content, "refusal": "I cannot\nread this."}
+    body = json.dumps({"choices": [{"message": message, "finish_reason": "stop"}]})
+    server.script = lambda call: Reply(body=body)
+    completion = read(engine_for(server))
+    assert (completion.text, completion.finish_reason) == (content or "", "refusal")
+    assert completion.detail == "I cannot read this."
+
+
+def test_a_field_given_as_null_is_left_out(server: OpenAiServer) -> None:
+    nothing = {"temperature": None, "seed": None, "top_p": None, "max_tokens": None}
+    read(engine_for(server, openai={"extra_body": nothing}), replace(page(), temperature=0.5))
+    assert server.calls[0].body.keys() == {"model", "messages"}
 
 
 def test_an_answer_in_parts_is_the_text_of_them(server: OpenAiServer) -> None:

@@ -11,7 +11,7 @@ from actors.engines.openai import pool
 from actors.engines.openai.engine import OpenAiEngine
 from actors.engines.openai.failures import retry_after
 from actors.engines.openai.limit import START, AdaptiveLimit
-from manifests.errors import ConfigError, EngineDead, EngineError
+from manifests.errors import ConfigError, EngineError, EngineUnavailable
 from tests.actors.openai_engine import (
     engine_for,
     expect_each_its_own,
@@ -88,7 +88,9 @@ def test_a_server_that_never_said_anything_of_use_is_not_waited_for(server: Open
 def test_an_outage_that_lasts_ends_the_engine(server: OpenAiServer) -> None:
     server.script = lambda call: Reply(500, "engine core died")
     engine = engine_for(server, openai={"attempts": 2, "outage_s": 0.3})
-    with pytest.raises(EngineDead, match=r"no server has answered for 0.3 s \(.*engine core died\): see to"):
+    with pytest.raises(
+        EngineUnavailable, match=r"no server has answered for 0.3 s \(.*engine core died\): see to"
+    ):
         read(engine)
 
 
@@ -138,7 +140,7 @@ def test_a_key_refused_later_is_an_outage(server: OpenAiServer) -> None:
     async def work(engine: OpenAiEngine) -> None:
         await engine.read(page())
         server.key = "sk-new"
-        with pytest.raises(EngineDead, match="HTTP 401"):
+        with pytest.raises(EngineUnavailable, match="HTTP 401"):
             await engine.read(page())
 
     run(engine_for(server, openai={"outage_s": 0.2}), work)
@@ -245,7 +247,7 @@ def test_all_servers_dead_for_too_long_end_the_engine(two: list[OpenAiServer]) -
 
     started = time.monotonic()
     ends = run(engine, work)
-    assert all(isinstance(end, EngineDead) and "cannot be reached" in str(end) for end in ends)
+    assert all(isinstance(end, EngineUnavailable) and "cannot be reached" in str(end) for end in ends)
     assert time.monotonic() - started >= 0.3
     for dead in two:
         dead.start()

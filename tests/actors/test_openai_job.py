@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -24,7 +24,7 @@ def pagefleet(tmp_path: Path) -> Iterator[Commands]:
 
 def job(docs: Path, out: Path, *servers: OpenAiServer) -> list[str | Path]:
     urls = [word for server in servers for word in ("--server-url", server.url)]
-    return ["ocr", docs, "-o", out, "--single-process", *urls]
+    return ["ocr", docs, "-o", out, "--single-process", "--max-failed", "1", *urls]
 
 
 def test_a_job_goes_on_when_one_of_its_servers_dies(
@@ -72,6 +72,29 @@ def test_a_page_the_server_refuses_is_a_failed_row(
     (reason,) = {row["reason"] for row in rows(out)} - {""}
     assert reason == f"{server.url}: HTTP 400: prompt too long, ***"
     assert not [file for file in out.rglob("*") if file.is_file() and b"sk-secret" in file.read_bytes()]
+
+
+TURNS = {
+    "400": lambda call: Reply(400, "the model is gone"),
+    "500 to pages": lambda call: GOOD if call.is_probe else Reply(500, "the model is gone"),
+    "403": lambda call: Reply(403, "the model is gone"),
+}
+
+
+@pytest.mark.parametrize("then", TURNS.values(), ids=list(TURNS))
+def test_a_server_that_turns_wrong_stops_the_job_resumable_and_fails_no_page(
+    pagefleet: Commands, tmp_path: Path, server: OpenAiServer, then: Callable[[Call], Reply]
+) -> None:
+    docs, out = make_corpus(tmp_path / "docs", 3, 8), tmp_path / "out"
+    server.script = lambda call: GOOD if call.number <= 6 else then(call)
+    said = pagefleet.run(*job(docs, out, server), "--set", "engine.openai.outage_s=1")
+    assert said.exit_status == 1, said.words
+    assert "no server has answered for 1 s" in said.words and "the model is gone" in said.words
+    server.script = lambda call: GOOD
+    said = pagefleet.run(*job(docs, out, server), "--set", "engine.openai.outage_s=1")
+    assert said.exit_status == 0, said.words
+    pagefleet.verify(out)
+    assert statuses(out) == {"ok": 21, "blank": 3}
 
 
 def test_a_server_that_is_not_there_stops_the_job_with_what_to_do(

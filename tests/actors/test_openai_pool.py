@@ -13,7 +13,7 @@ import pytest
 from actors.engines.openai import pool as pool_module
 from actors.engines.openai.failures import Fault, ServerFailure
 from actors.engines.openai.pool import Server, ServerPool
-from manifests.errors import EngineDead
+from manifests.errors import EngineUnavailable
 
 DOWN = ServerFailure(Fault.DOWN, "refused")
 BUSY = ServerFailure(Fault.BUSY, "later")
@@ -153,7 +153,7 @@ def test_hope_is_gone_when_all_servers_have_failed_for_too_long(monkeypatch: pyt
         pool.release(await pool.acquire())  # it answered
         await fail(pool, second)
         now += 60
-        with pytest.raises(EngineDead, match=r"no server has answered for 60 s"):
+        with pytest.raises(EngineUnavailable, match=r"no server has answered for 60 s"):
             await pool.acquire()
 
     run(work)

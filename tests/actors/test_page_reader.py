@@ -15,16 +15,17 @@ from PIL import Image
 from actors import page_reader
 from actors.chunks import Chunk, RenderedPage
 from actors.engines.base import Completion, EngineInfo, Request
+from actors.engines.prompts import Asking
 from actors.page_reader import PageReader, ReaderConfig
 from actors.render.image import decode_image, encode_jpeg
-from actors.retry import RetryPolicy
+from actors.retry import Attempt, Problem, RetryPolicy
 from manifests.documents import Document
-from manifests.errors import EngineDead, EngineError, StoreError
+from manifests.errors import EngineDead, EngineError, EngineUnavailable, StoreError
 from manifests.work import OpenedDocument
 from results.assembly import IMAGE_FLAG
 from results.local_store import LocalStore
 from results.read_report import ReadReport
-from results.rows import BLANK_TEXT, ResultRow, Status
+from results.rows import BLANK_TEXT, Region, ResultRow, Status
 
 Answer = Callable[[Request], Awaitable[Completion]]
 
@@ -34,6 +35,7 @@ class FakeEngine:
 
     def __init__(self, answer: Answer | None = None, **info: object) -> None:
         self.info = EngineInfo("fake", "model", **{"concurrency": 4, "abortable": True, **info})
+        self.waiting = ""
         self.asked: list[Request] = []
         self.at_once = self.most_at_once = 0
         self._answer = answer or say_page
@@ -91,6 +93,7 @@ class Bench:
     def __init__(self, engine: FakeEngine | None = None, **config: object) -> None:
         self.engine = engine or FakeEngine()
         self.rows: list[ResultRow] = []
+        self.failures: list[ResultRow] = []
         self.handed: list[list[int]] = []
         settings = ReaderConfig("run", "fp", **config)
         self.reader = PageReader(self.engine, settings, self.sink, "replica-1")
@@ -101,10 +104,12 @@ class Bench:
         self.handed.append(sorted(row.page for row in rows))
 
     def read(self, chunk: Chunk, only: Sequence[int] | None = None):
-        return asyncio.run(self.reader.read(chunk, only))
+        report = asyncio.run(self.reader.read(chunk, only))
+        self.failures += report.failures
+        return report
 
     def row(self, number: int) -> ResultRow:
-        (found,) = [row for row in self.rows if row.page == number]
+        (found,) = [row for row in (*self.rows, *self.failures) if row.page == number]
         return found
 
 
@@ -152,14 +157,17 @@ def test_pages_without_an_image_become_rows_without_the_engine():
     [(EngineError("too large for me"), "too large for me"), (KeyError("boxes"), "KeyError: 'boxes'")],
 )
 def test_a_page_the_engine_cannot_answer_fails_alone(error, reason):
-    bench = Bench(FakeEngine(by_page(p2=error)))
-    assert bench.read(chunk()).statuses == {"ok": 2, "failed": 1}
-    assert (bench.row(2).status, bench.row(2).reason) == (Status.FAILED, reason)
+    bench = Bench(FakeEngine(by_page(p2=[error, error])))
+    assert bench.read(chunk()).statuses == {"ok": 2}
+    (row,) = bench.failures
+    assert (row.page, row.status, row.reason) == (2, Status.FAILED, reason)
+    assert sorted(row.page for row in bench.rows) == [1, 3], "whose fault it is, the driver judges"
 
 
 def test_an_image_that_cannot_be_decoded_fails_alone():
     bench = Bench()
-    assert bench.read(chunk(page(1, image=b"not a JPEG"), page(2))).statuses == {"failed": 1, "ok": 1}
+    assert bench.read(chunk(page(1, image=b"not a JPEG"), page(2))).statuses == {"ok": 1}
+    assert [row.page for row in bench.failures] == [1]
 
 
 def test_the_engine_sees_as_many_pages_at_once_as_it_can_take_and_no_more():
@@ -332,7 +340,8 @@ def test_a_page_that_takes_too_long_for_an_engine_that_can_abort_fails_alone():
         return Completion("x")
 
     bench = Bench(FakeEngine(answer), page_timeout_s=0.01, retry=RetryPolicy(engine_error_attempts=1))
-    assert bench.read(chunk()).statuses == {"ok": 2, "failed": 1}
+    assert bench.read(chunk()).statuses == {"ok": 2}
+    assert bench.row(2).status is Status.FAILED
     assert bench.row(2).reason == "reading took longer than 0.01 s"
 
 
@@ -341,6 +350,160 @@ def test_the_documents_own_prompt_goes_before_the_jobs():
     bench.read(chunk(page(1)))
     bench.read(chunk(page(2), prompt="own"))
     assert [request.prompt for request in bench.engine.asked] == ["job", "own"]
+
+
+# What an answer is worth
+
+
+GROUNDED = "<|ref|>title<|/ref|><|det|>[[1, 2, 3, 4]]<|/det|>\n# Ships"
+
+
+@pytest.mark.parametrize(
+    ("completion", "status", "reason"),
+    [
+        (
+            Completion("text", "max_tokens_of_some_server"),
+            "fallback",
+            "unknown finish reason 'max_tokens_of_some",
+        ),
+        (Completion("text", "tool_calls"), "fallback", "unknown finish reason 'tool_calls' after 1 attempt"),
+        (Completion(""), "fallback", "empty answer after 3 attempts"),
+        (Completion(" \n"), "fallback", "empty answer after 3 attempts"),
+        (Completion("", "length"), "fallback", "truncated after 3 attempts"),
+        (Completion("so far", "refusal", detail="SAFETY"), "fallback", "refused after 2 attempts: SAFETY"),
+        (
+            Completion("", "refusal", detail="I cannot"),
+            "failed",
+            "the model gave no answer (refusal): I cannot",
+        ),
+        (Completion("", "abort"), "failed", "the model gave no answer (abort)"),
+        (Completion("", regions=(Region("seal", (1, 2, 3, 4)),)), "ok", ""),
+    ],
+)
+def test_only_a_whole_answer_is_ok(completion: Completion, status: str, reason: str):
+    bench = Bench(FakeEngine(by_page(p1=[completion] * 3)))
+    bench.read(chunk(page(1)))
+    assert bench.row(1).status == status
+    assert bench.row(1).reason.startswith(reason)
+    assert bool(bench.failures) == (status == "failed")
+
+
+def test_of_several_bad_answers_one_with_text_is_kept():
+    bench = Bench(FakeEngine(by_page(p1=[cut("some"), Completion(""), Completion("")])))
+    bench.read(chunk(page(1)))
+    assert (bench.row(1).text, bench.row(1).attempts) == ("some", 3)
+
+
+def test_an_engine_that_would_say_the_same_again_is_not_asked_again():
+    bench = Bench(FakeEngine(by_page(p1=Completion("")), deterministic=True))
+    bench.read(chunk(page(1)))
+    assert len(bench.engine.asked) == 1
+    assert bench.row(1).reason == "empty answer after 1 attempt"
+
+
+def test_an_answer_is_read_by_its_dialect_and_kept_raw_where_that_changed_it():
+    bench = Bench(FakeEngine(by_page(p1=Completion(GROUNDED), p2=Completion("no boxes"))), dialect="grounded")
+    bench.read(chunk(page(1), page(2)))
+    row = bench.row(1)
+    assert (row.text, row.raw_text, row.status) == ("# Ships", GROUNDED, Status.OK)
+    assert row.regions == (Region("title", (1, 2, 3, 4), "# Ships"),)
+    assert (bench.row(2).text, bench.row(2).raw_text) == ("no boxes", "")
+    assert bench.row(2).reason == "missing label after 3 attempts"
+
+
+def test_the_ladder_asks_in_other_modes_and_the_row_says_which_one_answered():
+    answers = by_page(p1=[Completion("no boxes"), Completion("plain text")])
+    policy = RetryPolicy(temperatures=(0.0, 0.3), modes=("", "clean"))
+    other = {"clean": Asking("Free OCR.", "plain", max_tokens=99)}
+    bench = Bench(
+        FakeEngine(answers),
+        mode="grounded",
+        prompt="With boxes.",
+        dialect="grounded",
+        retry=policy,
+        other_modes=other,
+    )
+    bench.read(chunk(page(1)))
+    row = bench.row(1)
+    assert (row.text, row.mode, row.status, row.attempts) == ("plain text", "clean", Status.OK, 2)
+    first, second = bench.engine.asked
+    assert (first.prompt, first.mode, first.max_tokens) == ("With boxes.", "", 0)
+    assert (second.prompt, second.mode, second.max_tokens, second.temperature) == (
+        "Free OCR.",
+        "clean",
+        99,
+        0.3,
+    )
+
+
+class Scripted(RetryPolicy):
+    """A policy that returns what it is told."""
+
+    given: tuple[Attempt, ...]
+
+    @property
+    def first(self) -> Attempt:
+        return self.given[0]
+
+    def next(self, attempt: Attempt, problem: Problem) -> Attempt | None:
+        return dict(zip(self.given, self.given[1:], strict=False)).get(attempt)
+
+
+def test_an_attempt_may_look_at_a_part_of_the_page_and_its_boxes_are_those_of_the_page():
+    policy = Scripted(given=(Attempt(1, crop=(500, 0, 1000, 500)),))
+    bench = Bench(
+        FakeEngine(by_page(p1=Completion(GROUNDED.replace("[[1, 2, 3, 4]]", "[[0, 0, 999, 999]]"))))
+    )
+    bench = Bench(bench.engine, dialect="grounded", retry=policy)
+    image = pixels(0)
+    image[:10, 15:] = 200
+    bench.read(chunk(page(1, image=image)))
+    (request,) = bench.engine.asked
+    assert request.images[0].shape == (10, 15, 3) and request.images[0].min() == 200
+    assert bench.row(1).regions[0].box == (500, 0, 999, 500)
+
+
+def test_a_size_that_the_engine_cannot_be_told_for_one_page_is_refused_not_ignored():
+    policy = Scripted(given=(Attempt(1, size="large"),))
+    bench = Bench(retry=policy)
+    bench.read(chunk(page(1)))
+    assert bench.row(1).reason == "the fake engine takes no other size for one page, got 'large'"
+    sized = Bench(FakeEngine(sizes=frozenset({"large"})), retry=policy)
+    sized.read(chunk(page(1)))
+    assert sized.engine.asked[0].size == "large" and sized.row(1).status is Status.OK
+
+
+def test_what_an_engine_waits_for_is_told_while_nothing_finishes(monkeypatch):
+    monkeypatch.setattr(page_reader, "WAITING_TOLD_EVERY_S", 0.01)
+
+    async def go() -> None:
+        back = asyncio.Event()
+
+        async def answer(request: Request) -> Completion:
+            await back.wait()
+            return Completion("text")
+
+        bench, told = Bench(FakeEngine(answer)), []
+        bench.engine.waiting = "no server answers"
+        reading = asyncio.ensure_future(bench.reader.read(chunk(), tell=told.append))
+        while len(told) < 3:
+            await asyncio.sleep(0.005)
+        assert {report.waiting for report in told} == {"no server answers"}
+        assert sum(report.pages for report in told) == 0
+        bench.engine.waiting = ""
+        back.set()
+        total = await reading
+        assert told[-1].waiting == total.waiting == ""
+        assert total.statuses == {"ok": 3}
+
+    asyncio.run(go())
+
+
+def test_servers_that_do_not_answer_end_the_read_and_condemn_no_page():
+    bench = Bench(FakeEngine(by_page(p2=EngineUnavailable("no server"))))
+    with pytest.raises(EngineUnavailable):
+        bench.read(chunk())
+    assert not bench.failures
 
 
 # Watchdog, warm-up, images
@@ -449,9 +612,10 @@ def test_an_engine_that_limits_time_itself_is_left_to_it():
         await asyncio.sleep(0.05)
         return Completion("late")
 
-    for limits_time, status in ((True, "ok"), (False, "failed")):
+    for limits_time, status in ((True, Status.OK), (False, Status.FAILED)):
         bench = Bench(FakeEngine(slow, limits_time=limits_time), page_timeout_s=0.01)
-        assert bench.read(chunk(page(1))).statuses == {status: 1}
+        bench.read(chunk(page(1)))
+        assert bench.row(1).status is status
 
 
 def test_the_warm_up_page_comes_in_the_form_the_engine_takes():

@@ -9,12 +9,16 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
+from actors.engines.config import EngineConfig
+from actors.engines.load import check_engine
 from actors.engines.prompts import IMAGE, split_prompt
-from actors.models.presets import library
+from actors.models.presets import ladder, library
 from actors.models.presets.choice import choose
 from actors.models.presets.identity import model_identity
+from actors.models.presets.ladder import ladder_modes
 from actors.models.presets.library import GENERIC, presets
 from actors.models.presets.schema import SUBJECT, Preset
+from actors.retry import RetryPolicy
 from manifests.errors import ConfigError
 
 REQUIRED = {"deepseek-ocr", "deepseek-ocr-2", "internvl3", "internvl3.5", "qwen3-vl", GENERIC}
@@ -189,3 +193,56 @@ def test_a_folder_that_cannot_be_read_is_told(tmp_path):
     (tmp_path / "tokenizer.json").mkdir()
     with pytest.raises(ConfigError, match=r"tokenizer\.json: Is a directory"):
         model_identity(tmp_path)
+
+
+def engine(**fields: object) -> EngineConfig:
+    return EngineConfig(kind="vllm", **fields)
+
+
+def test_a_ladder_knows_what_its_modes_ask_and_how_they_are_answered():
+    policy = RetryPolicy(modes=("", "grounded", "describe", "grounded", "locate"))
+    modes = ladder_modes(engine(preset="deepseek-ocr", subject="a ship"), policy)
+    assert set(modes) == {"grounded", "describe", "locate"}
+    assert (modes["grounded"].dialect, modes["grounded"].max_tokens) == ("grounded", 0)
+    assert modes["describe"].max_tokens == 2048
+    assert "<|ref|>a ship<|/ref|>" in modes["locate"].prompt
+
+
+@pytest.mark.parametrize(
+    ("fields", "mode", "told"),
+    [
+        ({"preset": "deepseek-ocr"}, "cleen", "deepseek-ocr has clean, grounded"),
+        ({"preset": "deepseek-ocr"}, "locate", "say what to look for"),
+        ({}, "clean", "vllm has none; got 'clean'"),
+    ],
+)
+def test_a_ladder_of_modes_that_there_are_not_is_refused(fields: dict[str, str], mode: str, told: str):
+    with pytest.raises(ConfigError, match=r"retry\.modes") as caught:
+        ladder_modes(engine(**fields), RetryPolicy(modes=("", mode)))
+    assert told in str(caught.value)
+
+
+def test_a_mode_that_is_set_when_the_engine_loads_cannot_be_climbed_to(monkeypatch):
+    settings = {
+        "engine": {"max_tiles": 3, "sampling": {"max_tokens": 9, "top_p": 0.5}},
+        "render": {"dpi": 72},
+    }
+    preset = presets()["generic"]
+    mode = preset.modes["clean"].model_copy(update={"settings": settings})
+    changed = preset.model_copy(update={"modes": {"clean": mode}})
+    monkeypatch.setattr(ladder, "presets", lambda: {"generic": changed})
+    with pytest.raises(
+        ConfigError, match=r"max_tiles, render, sampling.top_p, which is set when an engine loads"
+    ):
+        ladder_modes(engine(preset="generic"), RetryPolicy(modes=("clean",)))
+
+
+def test_a_dialect_that_there_is_not_is_refused():
+    broken = presets()["generic"].model_dump()
+    broken["modes"]["clean"]["dialect"] = "esperanto"
+    with pytest.raises(ValidationError, match="must be one of plain, markdown, grounded"):
+        Preset.model_validate(broken)
+    with pytest.raises(
+        ConfigError, match=r"engine.dialect must be one of plain, markdown, grounded; got 'x'"
+    ):
+        check_engine(engine(dialect="x"))

@@ -33,9 +33,27 @@ def test_a_refused_page_is_tried_again_as_it_was_and_not_for_long(problem, attem
     assert POLICY.next(attempt, problem) == then
 
 
+@pytest.mark.parametrize("problem", [Problem.EMPTY, Problem.UNPARSEABLE, Problem.MISSING_LABEL])
+def test_modes_are_climbed_beside_the_temperatures_the_last_ones_stay(problem):
+    policy = RetryPolicy(temperatures=(0.1, 0.2), modes=("", "a", "b"))
+    second, third = Attempt(2, 0.2, "a"), Attempt(3, 0.2, "b")
+    assert policy.first == Attempt(1, 0.1)
+    assert policy.next(policy.first, problem) == second
+    assert policy.next(second, problem) == third
+    assert policy.next(third, problem) is None
+    assert policy.next(second, Problem.REFUSED) is None
+    assert RetryPolicy(modes=("a",)).first == Attempt(1, 0.0, "a")
+
+
+def test_a_refused_page_is_tried_again_as_it_was_one_that_ends_oddly_is_not():
+    crop = Attempt(1, 0.2, "a", "large", (1, 2, 3, 4))
+    assert POLICY.next(crop, Problem.REFUSED) == Attempt(2, 0.2, "a", "large", (1, 2, 3, 4))
+    assert POLICY.next(Attempt(), Problem.UNKNOWN_ENDING) is None
+
+
 def test_a_policy_of_one_attempt_never_tries_again():
     once = RetryPolicy(temperatures=(0.0,), engine_error_attempts=1)
-    assert [once.next(Attempt(), problem) for problem in Problem] == [None] * 4
+    assert [once.next(Attempt(), problem) for problem in Problem] == [None] * len(Problem)
 
 
 @pytest.mark.parametrize("wrong", [{"temperatures": ()}, {"engine_error_attempts": 0}, {"patience": 3}])

@@ -1,5 +1,6 @@
 """Finding documents: local files as they are, remote ones fetched once per node."""
 
+import errno
 import hashlib
 import multiprocessing
 import os
@@ -11,8 +12,9 @@ from pathlib import Path
 import pytest
 
 from actors.sources.cache import SourceCache, default_cache_dir
+from manifests.blame import FolderGone
 from manifests.documents import Document
-from manifests.errors import DocumentError, JobError
+from manifests.errors import DocumentError, JobError, SourceUnavailable
 from manifests.identity import local_uri
 from manifests.sources import SourceStat, local_version
 
@@ -228,3 +230,240 @@ def test_the_default_cache_is_private(tmp_path, source, monkeypatch):
     SourceCache("", 2**30, {"fake": source}).locate(remote(), ANY)
     assert default_cache_dir() == tmp_path / f"pagefleet-cache-{os.getuid()}"
     assert default_cache_dir().stat().st_mode & 0o777 == 0o700
+
+
+def found(folder, name="a.pdf"):
+    """A document as a listing of its folder knew it."""
+    path = folder / name
+    status = path.stat()
+    return local(path, size=status.st_size, version=local_version(status.st_size, status.st_mtime_ns))
+
+
+@pytest.fixture
+def folder(tmp_path):
+    folder = tmp_path / "in" / "deep"
+    folder.mkdir(parents=True)
+    for name in ("a.pdf", "b.pdf"):
+        (folder / name).write_bytes(b"12345")
+    return folder
+
+
+@pytest.fixture
+def local_finder(tmp_path):
+    return SourceCache(str(tmp_path / "cache"), 1, {})
+
+
+def lose(folder, how):
+    """Take the folder away in one of the ways it goes; returns what brings it back."""
+    aside = folder.parent.parent / "aside"
+    if how == "renamed":
+        folder.rename(aside)
+        return lambda: aside.rename(folder)
+    if how == "its parent renamed":
+        parent = folder.parent.rename(aside)
+        return lambda: parent.rename(folder.parent)
+    folder.rename(aside)  # unmounted: the mount point stays, with nothing or only hidden names in it
+    folder.mkdir()
+    if how == "unmounted, with a hidden name":
+        (folder / ".mounted-here").touch()
+
+    def back():
+        (folder / ".mounted-here").unlink(missing_ok=True)
+        folder.rmdir()
+        aside.rename(folder)
+
+    return back
+
+
+@pytest.mark.parametrize(
+    "how", ["renamed", "its parent renamed", "unmounted", "unmounted, with a hidden name"]
+)
+def test_a_folder_that_is_gone_is_waited_for(tmp_path, folder, local_finder, how):
+    document, other = found(folder), found(folder, "b.pdf")
+    local_finder.locate(other, ANY)
+    bring_back = lose(folder, how)
+    for _ in range(3):
+        with pytest.raises(SourceUnavailable, match=r"a\.pdf: no such file: its folder .* is (gone|empty)"):
+            local_finder.locate(document, ANY)
+    bring_back()
+    assert local_finder.locate(document, ANY).stat.version == document.version
+
+
+def test_a_file_that_is_gone_beside_others_is_a_fault_of_its_own(folder, local_finder):
+    document = found(folder)
+    (folder / "a.pdf").unlink()
+    with pytest.raises(DocumentError, match=r"a\.pdf: no such file$"):
+        local_finder.locate(document, ANY)
+
+
+def test_a_folder_that_never_was_is_the_manifests_fault(folder, local_finder):
+    with pytest.raises(DocumentError, match="no such file"):
+        local_finder.locate(local(folder / "typo" / "a.pdf"), ANY)
+
+
+@pytest.mark.parametrize("name", ["ESTALE", "EIO", "ENOTCONN", "ETIMEDOUT", "EACCES", "ENODEV", "EMFILE"])
+def test_a_file_system_that_does_not_answer_is_waited_for(folder, local_finder, monkeypatch, name):
+    document, number, real = found(folder), getattr(errno, name), os.stat
+
+    def stat(path, *args, **kwargs):
+        if str(path).startswith(str(folder)):
+            raise OSError(number, os.strerror(number))
+        return real(path, *args, **kwargs)
+
+    monkeypatch.setattr(os, "stat", stat)
+    with pytest.raises(SourceUnavailable):
+        local_finder.locate(document, ANY)
+    monkeypatch.undo()
+    assert local_finder.locate(document, ANY)
+
+
+def forbid(monkeypatch, forbidden):
+    real = os.open
+
+    def refuse(path, *args, **kwargs):
+        if forbidden(str(path)):
+            raise PermissionError(errno.EACCES, "Permission denied")
+        return real(path, *args, **kwargs)
+
+    monkeypatch.setattr(os, "open", refuse)
+
+
+def test_a_file_that_may_not_be_read_beside_others_that_may_is_a_fault_of_its_own(
+    folder, local_finder, monkeypatch
+):
+    forbid(monkeypatch, lambda path: path.endswith("a.pdf"))
+    with pytest.raises(DocumentError, match=r"a\.pdf: permission denied"):
+        local_finder.locate(found(folder), ANY)
+
+
+def test_a_lone_file_that_may_not_be_read_is_measured_by_the_last_one_that_could(
+    tmp_path, folder, local_finder, monkeypatch
+):
+    lone = tmp_path / "in" / "lone"
+    lone.mkdir()
+    (lone / "c.pdf").write_bytes(b"1")
+    local_finder.locate(found(folder), ANY)
+    forbid(monkeypatch, lambda path: path.endswith("c.pdf"))
+    with pytest.raises(DocumentError, match=r"c\.pdf: permission denied"):
+        local_finder.locate(found(lone, "c.pdf"), ANY)
+
+
+def test_files_none_of_which_may_be_read_are_waited_for(folder, local_finder, monkeypatch):
+    """So a ticket that has expired looks: everything can be listed and nothing opened."""
+    local_finder.locate(found(folder, "b.pdf"), ANY)
+    forbid(monkeypatch, lambda path: path.endswith(".pdf"))
+    with pytest.raises(SourceUnavailable, match="permission denied: nothing in its folder"):
+        local_finder.locate(found(folder), ANY)
+
+
+def test_a_folder_that_comes_back_while_it_is_looked_at_blames_nobody(folder, local_finder, monkeypatch):
+    document, real = found(folder), os.scandir
+    aside = folder.rename(folder.parent / "aside")
+
+    def scandir(path):
+        if not folder.exists():
+            aside.rename(folder)
+        return real(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    assert local_finder.locate(document, ANY).path == folder / "a.pdf"
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_a_prefix_that_is_gone_is_waited_for_only_by_what_was_listed_in_it(tmp_path, source, known):
+    class Gone(FolderSource):
+        def fetch(self, uri, target):
+            raise FolderGone(f"{uri}: no such object")
+
+    with pytest.raises(SourceUnavailable if known else DocumentError, match="no such object"):
+        cache(tmp_path, Gone(source.folder)).locate(
+            remote(**({} if known else {"version": "", "size": 0})), ANY
+        )
+
+
+@dataclass(frozen=True)
+class SmallDisk(FolderSource):
+    """A source whose fetches find the disk of the cache full beyond ``room`` bytes."""
+
+    cache_folder: Path = Path()
+    room: int = 0
+
+    def fetch(self, uri, target):
+        data = self._found(uri).read_bytes()
+        size = sum(path.stat().st_size for path in self.cache_folder.iterdir() if len(path.name) == 64)
+        if size + len(data) > self.room:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return super().fetch(uri, target)
+
+
+def small_disk(tmp_path, source, room):
+    return cache(tmp_path, SmallDisk(source.folder, cache_folder=tmp_path / "cache", room=room))
+
+
+def test_a_full_disk_evicts_older_entries_before_it_ends_anything(tmp_path, source):
+    finder = small_disk(tmp_path, source, room=35_000)
+    paths = {}
+    for name in "abcdefgh":
+        paths[name] = finder.locate(remote(name), ANY).path
+        time.sleep(0.01)
+    assert [name for name in paths if paths[name].exists()] == ["f", "g", "h"]
+    assert source.requests() == 8
+
+
+def test_a_document_that_fits_alone_is_read_on_a_full_disk(tmp_path, source):
+    finder = small_disk(tmp_path, source, room=10_000)
+    for name in "abcabc":
+        assert finder.locate(remote(name), ANY).path.read_bytes() == name.encode() * 10_000
+
+
+def test_a_disk_on_which_not_even_one_fits_is_waited_for(tmp_path, source):
+    finder = small_disk(tmp_path, source, room=9_999)
+    with pytest.raises(SourceUnavailable, match=r"No space left on device; .* set render\.cache_dir"):
+        finder.locate(remote("a"), ANY)
+    assert not list((tmp_path / "cache").glob("*.part"))
+    assert small_disk(tmp_path, source, room=10_000).locate(remote("a"), ANY)
+
+
+def test_facts_that_do_not_fit_evict_too(tmp_path, source, monkeypatch):
+    finder = cache(tmp_path, source)
+    first, real, failures = finder.locate(remote("a"), ANY).path, Path.write_text, []
+
+    def write_text(path, *args, **kwargs):
+        if path.suffix == ".facts" and not failures:
+            failures.append(path)
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return real(path, *args, **kwargs)
+
+    monkeypatch.setattr(Path, "write_text", write_text)
+    assert finder.locate(remote("b"), ANY).path.exists()
+    assert failures and not first.exists()
+
+
+def locate_many(finder, names, barrier, answers):
+    barrier.wait()
+    wrong = 0
+    for name in names:
+        for _ in range(50):  # a located file may be evicted before it is opened: it is located again
+            try:
+                wrong += finder.locate(remote(name), ANY).path.read_bytes() != name.encode() * 10_000
+                break
+            except FileNotFoundError:
+                continue
+        else:
+            wrong += 1
+    answers.put(wrong)
+
+
+def test_many_processes_on_a_small_cache_never_see_another_documents_bytes(tmp_path, source):
+    context = multiprocessing.get_context("fork")
+    barrier, answers = context.Barrier(4), context.Queue()
+    finder = cache(tmp_path, source, max_bytes=25_000)
+    orders = ["abcdefgh" * 5, "hgfedcba" * 5, "aaggccee" * 5, "bdfhbdfh" * 5]
+    children = [context.Process(target=locate_many, args=(finder, o, barrier, answers)) for o in orders]
+    for child in children:
+        child.start()
+    assert [answers.get(timeout=60) for _ in children] == [0] * 4
+    for child in children:
+        child.join()
+    files = [path for path in (tmp_path / "cache").iterdir() if len(path.name) == 64]
+    assert sum(path.stat().st_size for path in files) <= 25_000 + 10_000

@@ -8,6 +8,7 @@ from concurrent.futures import Future
 import pytest
 
 from actors.engines.base import Completion, Request
+from actors.engines.transformers import batching
 from actors.engines.transformers.batching import PATIENCE, Batcher, Job, choose
 from actors.engines.transformers.inputs import Row
 from manifests.errors import EngineDead, EngineError
@@ -163,6 +164,18 @@ def test_closing_leaves_no_job_without_an_answer(model):
     outcomes: list[Future[Completion]] = [job.answer for job in jobs]
     assert all(outcome.done() for outcome in outcomes)
     assert any(outcome.exception() for outcome in outcomes)
+
+
+def test_a_batch_that_never_ends_does_not_keep_it_from_closing(model, monkeypatch):
+    monkeypatch.setattr(batching, "CLOSE_S", 0.1)
+    batcher = Batcher(lambda: 4, model.prepare, model.generate, 1)
+    model.go.clear()
+    waiting = submitted(batcher, range(20))[-1]
+    assert model.generating.wait(LIMIT_S)
+    batcher.close()
+    with pytest.raises(EngineError, match="closed"):
+        waiting.answer.result(LIMIT_S)
+    model.go.set()
 
 
 def test_a_page_that_a_batch_says_nothing_of_is_told_so_and_does_not_wait_for_ever():

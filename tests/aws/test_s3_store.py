@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 import pytest
 
+from aws import s3_store
 from aws.config import S3Config
 from aws.s3_store import S3Store
 from manifests.errors import ConfigError, StoreError
@@ -84,6 +85,63 @@ def test_a_conflict_with_a_write_under_way_is_tried_again(store: S3Store, s3: S3
 def test_what_stood_in_the_way_and_is_gone_does_not_hold_up_a_create(store: S3Store, s3: S3Server) -> None:
     s3.proxy.answer(412, "PreconditionFailed", method="PUT")
     assert store.create("claim", b"mine") is Created.CREATED
+
+
+def store_file(store: S3Store, content: bytes, if_match: str | None = "") -> object:
+    """Create (or replace, given a version) an object by a file that goes up in three parts."""
+    with store.scratch_file() as file:
+        file.write_bytes(content)
+        if if_match == "":
+            return store.create_file("pages/a", file)
+        return store.replace_file("pages/a", file, if_match)
+
+
+@pytest.fixture
+def in_parts(monkeypatch: pytest.MonkeyPatch) -> bytes:
+    monkeypatch.setattr(s3_store, "PART_BYTES", 5 * 2**20)  # S3 takes no smaller ones
+    return bytes(range(256)) * (11 * 2**12)
+
+
+def test_a_large_file_goes_up_in_parts_under_its_condition(
+    store: S3Store, s3: S3Server, in_parts: bytes
+) -> None:
+    assert store_file(store, in_parts) is Created.CREATED
+    assert store_file(store, b"other" + in_parts) is Created.EXISTS
+    data, version = store.read("pages/a")  # type: ignore[misc]
+    assert data == in_parts
+    assert store_file(store, in_parts + b"!", if_match="stale") is None
+    newer = store_file(store, in_parts + b"!", if_match=version)
+    assert store.read("pages/a") == (in_parts + b"!", newer)
+    uploads = s3.client().list_multipart_uploads(Bucket=s3.bucket)
+    assert not uploads.get("Uploads"), "nothing is left of those that came to nothing"
+    with store.local_file("pages/a") as file:
+        assert file is not None and file.read_bytes() == in_parts + b"!"
+
+
+@EVERY_FAULT
+def test_a_large_file_survives_a_fault_of_each_request(
+    store: S3Store, s3: S3Server, in_parts: bytes, fault: Fault
+) -> None:
+    for method in ("POST", "PUT"):
+        s3.proxy.fail(fault, method=method)
+    assert store_file(store, in_parts) is Created.CREATED
+    assert store.read("pages/a")[0] == in_parts  # type: ignore[index]
+
+
+def test_a_completion_whose_answer_was_lost_is_ours(
+    store: S3Store, s3: S3Server, in_parts: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, posts = S3Store._finish_once, []
+
+    def finish(self: S3Store, *args: object) -> object:
+        if not posts:
+            posts.append(s3.proxy.fail(Fault.LOSE_ANSWER, method="POST"))
+        return real(self, *args)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(S3Store, "_finish_once", finish)
+    assert store_file(store, in_parts) is Created.CREATED
+    assert s3.proxy.injected == {"LOSE_ANSWER": 1}
+    assert store.read("pages/a")[0] == in_parts  # type: ignore[index]
 
 
 def test_an_empty_object_may_have_no_range(store: S3Store, s3: S3Server) -> None:
@@ -200,6 +258,20 @@ def test_missing_credentials_and_profiles_are_named(s3: S3Server, monkeypatch: p
 def test_a_root_that_is_no_s3_address_is_refused(uri: str) -> None:
     with pytest.raises(ConfigError, match="is no S3 address: write s3://bucket/key"):
         S3Store(uri, S3Config())
+
+
+def test_a_server_that_ignores_conditions_shows_it_to_who_creates_twice(s3: S3Server) -> None:
+    """Nothing hides it: a second create that should find the object there says that it made it."""
+    s3.proxy.ignore_conditions()
+    store = S3Store(s3.uri, s3.config())
+    assert [store.create("probe", data) for data in (b"1", b"2")] == [Created.CREATED, Created.CREATED]
+    assert store.replace("probe", b"3", if_match="of nothing") is not None
+
+
+def test_a_server_without_conditional_writes_is_named(s3: S3Server) -> None:
+    s3.proxy.answer(501, "NotImplemented", times=9, method="PUT")
+    with pytest.raises(StoreError, match="does not do what is asked, such as conditional writes"):
+        S3Store(s3.uri, s3.config()).create("probe", b"1")
 
 
 def test_a_store_reaches_its_server_by_the_environment_alone(

@@ -26,7 +26,7 @@ ROOT = Path(__file__).parents[2]
 SITE = Path(__file__).with_name("site")
 TOKEN = "PAGEFLEET_TEST_TOKEN"
 TIMING = {"render_s", "queue_s", "infer_s", "attempts", "replica", "run_id", "finished_at"}
-QUICK = ["output.flush_s=0.3", "run.progress_s=1", "render.dpi=36"]
+QUICK = ["output.flush_s=0.3", "run.progress_s=1", "render.dpi=36", "run.max_failed_share=1"]
 RUN_WITHIN_S = 100.0
 BLANK_EVERY = 7
 STOPS = pytest.mark.parametrize(
@@ -198,6 +198,10 @@ class Job:
     def send(self, number: int) -> None:
         self.process.send_signal(number)
 
+    def send_to_all(self, number: int) -> None:
+        """As SLURM, systemd, ``timeout`` and a terminal do: to every process of the job's group."""
+        os.killpg(self.process.pid, number)
+
     def kill(self) -> None:
         """SIGKILL to the driver alone: its workers are left to find out by themselves."""
         self.process.kill()
@@ -224,6 +228,7 @@ class Runner:
         sets: Sequence[str] = (),
         env: dict[str, str] | None = None,
         raw: bool = False,
+        cwd: Path = ROOT,
     ) -> Job:
         """``pagefleet WORDS…`` in a session of its own; with ``raw`` any other command line."""
         command = [] if raw else [sys.executable, "-c", "from jobs.cli.main import main; main()"]
@@ -234,7 +239,7 @@ class Runner:
         with log.open("wb") as file:
             process = subprocess.Popen(
                 command,
-                cwd=ROOT,
+                cwd=cwd,
                 env={**self.env, TOKEN: self.mine, **(env or {})},
                 stdin=subprocess.DEVNULL,
                 stdout=file,
@@ -268,10 +273,20 @@ class Runner:
 
 def end_processes(token: str) -> None:
     """SIGKILL what was started with this token in its environment, by pid."""
+    for process in processes_of(token):
+        with suppress(psutil.Error, OSError):
+            process.kill()
+
+
+def processes_of(token: str) -> list[psutil.Process]:
+    """What was started with this token in its environment and lives."""
+    found = []
     for process in psutil.process_iter():
         with suppress(psutil.Error, OSError):
-            if process.pid != os.getpid() and process.environ().get(TOKEN) == token:
-                process.kill()
+            alive = process.status() != psutil.STATUS_ZOMBIE
+            if alive and process.pid != os.getpid() and process.environ().get(TOKEN) == token:
+                found.append(process)
+    return found
 
 
 def workers(kind: str, below: Iterable[int]) -> list[psutil.Process]:

@@ -20,11 +20,11 @@ from vllm.renderers import renderer_from_config
 
 from actors.engines.base import Completion, Request
 from actors.engines.config import EngineConfig
+from actors.engines.vllm import deepseek as vllm_deepseek
 from actors.engines.vllm.arguments import engine_arguments
 from actors.engines.vllm.deepseek import ENVIRONMENT as SIZES
 from actors.engines.vllm.deepseek import announce, sizes
 from actors.engines.vllm.engine import VllmEngine
-from actors.engines.vllm.engine import deepseek as vllm_deepseek
 from actors.engines.vllm.start import create_config
 from manifests.errors import ConfigError
 

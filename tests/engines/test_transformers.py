@@ -20,6 +20,7 @@ from actors.engines.base import Completion, Request
 from actors.engines.config import EngineConfig
 from actors.engines.transformers.engine import TransformersEngine
 from manifests.errors import ConfigError, EngineDead, EngineError
+from tests.engines.read_rows import ending, read_row
 from tests.engines.tiny_reader.model import MODEL
 from tests.engines.tiny_reader.pages import draw, numbers
 
@@ -217,6 +218,15 @@ def test_an_answer_may_not_end_before_its_least_tokens(engines):
 def test_special_tokens_stay_where_asked(engines):
     engine = engines(sampling={"skip_special_tokens": False, "min_tokens": 8})
     assert ask(engine, [page("1234")])[0].text.startswith("1234")
+
+
+def test_a_row_says_how_its_answer_ended(engines):
+    def read(**changes: Any) -> tuple[str, str, str]:
+        return ending(asyncio.run(read_row(engines(**changes), "1234")))
+
+    assert read() == ("ok", "stop", "")
+    assert read(sampling={"max_tokens": 2}) == ("fallback", "length", "truncated after 1 attempt")
+    assert read(sampling={"stop": ["1"]}) == ("fallback", "stop", "empty answer after 1 attempt")
 
 
 def test_a_row_that_repeats_itself_ends_and_its_neighbour_goes_on(engines):

@@ -15,9 +15,10 @@ import pytest
 from actors.engines.base import Completion, Request
 from actors.engines.config import EngineConfig, Sampling
 from actors.engines.load import load_engine
-from actors.engines.vllm.engine import engine as vllm
+from actors.engines.vllm import engine as vllm
 from actors.engines.vllm.sampling import sampling_params
 from manifests.errors import ConfigError, EngineDead, EngineError
+from tests.engines.read_rows import ending, read_row
 from tests.engines.tiny_reader.model import MODEL
 from tests.engines.tiny_reader.pages import draw, numbers
 
@@ -122,6 +123,26 @@ def test_an_answer_is_cut_at_its_length_and_ended_when_it_repeats_itself(
     monkeypatch.setattr(vllm, "sampling_params", one_token_alone)
     looping: Completion = runner.run(engine.read(ask("1234")))
     assert (looping.finish_reason, looping.completion_tokens) == ("repetition", 600)
+
+
+def test_a_row_says_how_its_answer_ended(
+    engine: Any, runner: asyncio.Runner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def read(max_tokens: int, only: int | None = None) -> tuple[str, str, str]:
+        def limited(*arguments: Any) -> Any:
+            params = sampling_params(*arguments)
+            params.allowed_token_ids = [only] if only is not None else None
+            return params
+
+        monkeypatch.setattr(engine, "_sampling", Sampling(max_tokens=max_tokens))
+        monkeypatch.setattr(vllm, "sampling_params", limited)
+        return ending(runner.run(read_row(engine, "1234")))
+
+    end = engine._llm.get_tokenizer().eos_token_id
+    assert read(12) == ("ok", "stop", "")
+    assert read(2) == ("fallback", "length", "truncated after 1 attempt")
+    assert read(900, only=100) == ("fallback", "repetition", "repetition after 1 attempt")
+    assert read(12, only=end) == ("fallback", "stop", "empty answer after 1 attempt")
 
 
 def test_a_cancelled_page_is_aborted_in_vllm(

@@ -87,17 +87,81 @@ def test_an_unknown_environment_variable_of_ours_is_refused(monkeypatch, name):
     assert "no such setting" in complaint()
 
 
+@pytest.mark.parametrize(
+    ("variable", "told"),
+    [
+        ("PAGEFLEET_ENGINE", "engine is a section: give one of its settings, like PAGEFLEET_ENGINE__KIND"),
+        ("PAGEFLEET_RENDER", "render is a section: give one of its settings, like PAGEFLEET_RENDER__DPI"),
+        ("PAGEFLEET_ENGINE__OPENAI", "like PAGEFLEET_ENGINE__OPENAI__SERVER_URLS"),
+        ("PAGEFLEET_ENGINE__", "like PAGEFLEET_ENGINE__KIND"),
+        ("PAGEFLEET_ENGINE_KIND", "no such setting; did you mean PAGEFLEET_ENGINE__KIND?"),
+        ("PAGEFLEET_KIND", "no such setting; did you mean PAGEFLEET_ENGINE__KIND?"),
+        ("PAGEFLEET_DPI", "no such setting; did you mean PAGEFLEET_RENDER__DPI?"),
+        ("PAGEFLEET_RENDER__DIP", "no such setting; did you mean PAGEFLEET_RENDER__DPI?"),
+        ("PAGEFLEET_MAX_TOKENS", "no such setting; did you mean PAGEFLEET_ENGINE__SAMPLING__MAX_TOKENS?"),
+        ("PAGEFLEET_RENDER__DPI__X", "no such setting; did you mean PAGEFLEET_RENDER__DPI?"),
+        ("PAGEFLEET_RUN__MAX_FAILED", "no such setting; did you mean PAGEFLEET_RUN__MAX_FAILED_SHARE?"),
+        ("PAGEFLEET_XYZZY", "no such setting"),
+        ("PAGEFLEET_", "no such setting"),
+    ],
+)
+def test_a_variable_of_ours_that_sets_nothing_is_told_with_the_nearest_that_does(monkeypatch, variable, told):
+    monkeypatch.setenv(variable, "vllm")
+    assert complaint().startswith(f"{variable}: ")
+    assert complaint().endswith(told)
+
+
+def test_variables_that_are_ours_and_no_settings_are_let_pass(monkeypatch):
+    for variable in ("PAGEFLEET_TEST_TOKEN", "PAGEFLEET_SOAK_SEEDS", "PAGEFLEET_DEEPSEEK_OCR"):
+        monkeypatch.setenv(variable, "x")
+    assert load() == JobConfig()
+
+
+def test_a_variable_may_set_what_stands_below_a_mapping(monkeypatch):
+    monkeypatch.setenv("PAGEFLEET_ENGINE__KIND", "scripted")
+    monkeypatch.setenv("PAGEFLEET_ENGINE__ENGINE_ARGS__WINDOW", "3")
+    assert load().engine.engine_args == {"window": 3}
+
+
+def test_a_value_is_complained_of_where_it_was_given(file, monkeypatch):
+    monkeypatch.setenv("PAGEFLEET_RENDER__JPEG_QUALITY", "7")
+    assert complaint(file=file).startswith("PAGEFLEET_RENDER__JPEG_QUALITY: render.jpeg_quality: must be")
+    monkeypatch.delenv("PAGEFLEET_RENDER__JPEG_QUALITY")
+    file.write_text("render: {dpi: 3}")
+    assert complaint(file=file).startswith(f"{file}: render.dpi: must be")
+    assert complaint("render.dpi=4", file=file).startswith("render.dpi: must be"), "given by --set after all"
+
+
+def test_a_setting_that_has_another_name_now_is_told_by_it():
+    assert complaint("run.max_failed=0.1").endswith("did you mean run.max_failed_share?")
+
+
+def test_none_can_be_given_also_where_an_option_could_be(file):
+    file.write_text("run: {deadline_s: 5}")
+    assert load(file, "run.deadline_s=null", run__deadline_s=None).run.deadline_s is None
+
+
 def test_a_value_that_is_not_allowed_is_shown_with_its_place_and_what_is():
     assert complaint("render.dpi=7") == "render.dpi: must be greater than or equal to 36, got 7"
-    assert complaint("run.max_failed=2").endswith("less than or equal to 1, got 2")
+    assert complaint("run.max_failed_share=2").endswith("less than or equal to 1, got 2")
 
 
 def test_every_mistake_is_named_at_once():
     assert len(complaint("render.dpi=7", "engine.knid=x", "run.stall_s=-1").splitlines()) == 3
 
 
-def test_a_password_is_never_shown():
-    assert "hunter2" not in complaint("render.password=[hunter2]")
+@pytest.mark.parametrize(
+    "setting",
+    [
+        "render.password=[hunter2]",
+        "engine.openai.extra_body={api_key: hunter2",
+        "s3.max_attempts={secret: hunter2}",
+        "s3.endpoint_url=ftp://me:hunter2@host",
+        "engine={hf_token: hunter2}=",
+    ],
+)
+def test_a_secret_is_never_shown(setting):
+    assert "hunter2" not in complaint(setting)
 
 
 def test_an_unknown_engine_is_refused_with_those_there_are():
@@ -190,7 +254,7 @@ NOT_RESULT = [
     "output.page_images=true",
     "run.stall_s=5",
     "run.deadline_s=5",
-    "run.max_failed=0.5",
+    "run.max_failed_share=0.5",
     "s3.endpoint_url=http://localhost:9000",
 ]
 

@@ -6,7 +6,7 @@ import random
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -32,14 +32,20 @@ from cluster.fleet import (
     UnitOpened,
     UnitSealed,
 )
-from jobs.driver.driver import Driver, DriverConfig, QuietWatcher, Stopped
+from jobs.driver import events
+from jobs.driver.driver import Driver, DriverConfig
+from jobs.driver.events import DriverEvent, QuietWatcher
+from jobs.driver.liveness import Stopped
+from jobs.driver.snapshot import Snapshot
 from manifests.documents import Document
-from manifests.errors import DocumentError, JobError, OutputRefused
+from manifests.errors import DocumentError, JobError
 from manifests.pages import DOCUMENT_PAGE, plan_pages
 from manifests.units import Unit, UnitPlan, cut_units, first_generation
-from manifests.work import OpenedDocument, RenderCall
-from results.claims import Claims, Owner
+from manifests.work import PROBE_UNIT, OpenedDocument, RenderCall, UnavailableSource
+from results.job_claim import JobClaim
 from results.local_store import LocalStore
+from results.owner import Owner
+from results.participants import Purpose
 from results.read_report import ReadReport
 from results.rows import BLANK_TEXT, ResultRow, Status, rows_to_batch
 from results.unit_files import read_footer, read_plan, sealed_path
@@ -48,6 +54,8 @@ from results.writer import UnitWriter, WriterConfig
 NODES = ("node-a", "node-b")
 TOO_MANY_TURNS = 30_000
 IMAGE_BYTES = 1000
+HANG_TURNS = 60
+TURN_S = 0.2
 
 
 @pytest.fixture(autouse=True)
@@ -65,6 +73,10 @@ class Source:
     kills_engine: frozenset[int] = frozenset()
     kills_renderer: frozenset[int] = frozenset()
     blank: frozenset[int] = frozenset()
+    engine_fails: frozenset[int] = frozenset()
+    """Pages no engine can read."""
+    needs_memory: frozenset[int] = frozenset()
+    """Pages that have whoever reads them killed for memory."""
     opening: str = ""
     """``""``, ``"fails"`` or ``"kills"``."""
 
@@ -75,9 +87,13 @@ class Source:
         planned = plan_pages(document.pages, document.max_pages, self.pages)
         rows = {page: Status.SKIPPED for span in planned.beyond for page in span}
         for page in (page for span in planned.read for page in span):
-            fatal = page in self.kills_engine or page in self.kills_renderer
-            rows[page] = Status.FAILED if fatal else Status.BLANK if page in self.blank else Status.OK
+            fatal = self.kills_engine | self.kills_renderer | self.engine_fails | self.needs_memory
+            rows[page] = Status.FAILED if page in fatal else Status.BLANK if page in self.blank else Status.OK
         return rows
+
+
+CONTROL = Source(1)
+"""The built-in page, which no test has in its world."""
 
 
 @dataclass
@@ -110,7 +126,15 @@ class Faults:
     seal_answer_lost: float = 0.0
     flush: float = 0.0
     source_changes: float = 0.0
+    unavailable: float = 0.0
+    """How likely a source does not answer a call."""
+    engine_breaks: float = 0.0
+    """How likely an engine begins to fail at every page, until it has failed at a control."""
     engine_always_dies: bool = False
+    engine_always_fails: bool = False
+    renderer_always_dies: bool = False
+    hangs_after: int = 0
+    """After so many pages the first replica finishes none, until it is ended for that."""
 
 
 class RendererDied(Exception):
@@ -147,6 +171,11 @@ class FakeFleet:
         self.failed_starts = 0
         self.names = 0
         self.turns = 0
+        self.broken: set[str] = set()
+        self.down: set[str] = set()
+        self.idle_turns = 0
+        self.first_replica = ""
+        self.controls = 0
 
     # Fleet
 
@@ -236,17 +265,27 @@ class FakeFleet:
 
     def _render(self, name: str) -> list[Event]:
         number, call = self.renderers[name][0]
+        self.unavailable: tuple[UnavailableSource, ...] = ()
         try:
             answer = self._rendered(call)
         except RendererDied:
             return self._renderer_dies(name, Cause.CRASH)
         self.renderers[name].pop(0)
-        return [RenderDone(number, answer.report(), answer.chunk())]
+        report = replace(answer.report(), unavailable=self.unavailable)
+        return [RenderDone(number, report, answer.chunk())]
 
     def _rendered(self, call: RenderCall) -> _Answer:
         answer = _Answer(call)
+        if self.faults.renderer_always_dies:
+            raise RendererDied
         for item in call.items:
-            source = self.world.now[item.document.doc_id]
+            doc_id = item.document.doc_id
+            if doc_id in self.down or (
+                doc_id in self.world.now and self.rng.random() < self.faults.unavailable
+            ):
+                self.unavailable = (UnavailableSource(item.doc_index, "HTTP 503"),)
+                break
+            source = self.world.now.get(item.document.doc_id, CONTROL)
             if source.opening == "kills":
                 raise RendererDied
             if source.opening:
@@ -276,32 +315,57 @@ class FakeFleet:
     def _read_page(self, name: str) -> list[Event]:
         number = self.rng.choice(list(self.replicas[name]))
         reading = self.replicas[name][number]
+        if reading.left and self._hangs(name):
+            return self._replica_dies(name, Cause.CRASH) if self.idle_turns > HANG_TURNS else []
         if reading.left:
             page = reading.left.pop(self.rng.randrange(len(reading.left)))
             row = _row(reading.chunk, page, name)
-            source = self.world.ever.get((row.doc_id, row.source_version), Source(0))
-            fatal = page.image is not None and (
-                page.page in source.kills_engine or self.faults.engine_always_dies
-            )
+            source = self.world.ever.get((row.doc_id, row.source_version), CONTROL)
             self._count_read(reading.chunk, page, row)
-            if fatal:
-                return self._replica_dies(name, Cause.CRASH)
-            self.writer.add(reading.chunk.unit_id, reading.chunk.generation, rows_to_batch([row]))
-            reading.statuses[row.status] += 1
-        untold = ReadReport(dict(reading.statuses - reading.told))
+            if page.image is not None and (cause := self._ends_replica(page, source)):
+                return self._replica_dies(name, cause)
+            if page.image is not None and self._engine_fails(name, page, source, reading):
+                reading.failures.append(replace(row, status=Status.FAILED, reason="HTTP 400", text=""))
+            else:
+                self.writer.add(reading.chunk.unit_id, reading.chunk.generation, rows_to_batch([row]))
+                reading.statuses[row.status] += 1
+        if reading.left and self.rng.random() < 0.5:
+            return []
+        untold = ReadReport(dict(reading.statuses - reading.told), failures=tuple(reading.failures))
+        reading.failures = []
         if reading.left:
-            if self.rng.random() < 0.5:
-                return []
             reading.told = Counter(reading.statuses)
             return [ReadProgress(number, untold)]
         del self.replicas[name][number]
         self.finished_reads += 1
         return [ReadDone(number, untold)]
 
+    def _hangs(self, name: str) -> bool:
+        """Whether this replica is the first, and has read what it may."""
+        limit = self.faults.hangs_after
+        hangs = bool(limit) and name == self.first_replica and sum(self.read_pages.values()) >= limit
+        self.idle_turns += hangs
+        return hangs
+
+    def _ends_replica(self, page: RenderedPage, source: Source) -> Cause | None:
+        if page.page in source.kills_engine or self.faults.engine_always_dies:
+            return Cause.CRASH
+        return Cause.MEMORY if page.page in source.needs_memory else None
+
+    def _engine_fails(self, name: str, page: RenderedPage, source: Source, reading: _Reading) -> bool:
+        if self.rng.random() < self.faults.engine_breaks:
+            self.broken.add(name)
+        fails = self.faults.engine_always_fails or name in self.broken or page.page in source.engine_fails
+        if reading.is_control:
+            self.controls += 1
+            self.broken.discard(name)  # what was wrong passes
+        return fails
+
     def _count_read(self, chunk: Chunk, page: RenderedPage, row: ResultRow) -> None:
-        unit = self.writer._units.get((chunk.unit_id, chunk.generation))
-        if page.image is None or unit is None:
+        held = self.writer._units.get((chunk.unit_id, chunk.generation))
+        if page.image is None or held is None:
             return
+        unit = held.unit
         if unit.versions.get(page.doc_index, row.source_version) == row.source_version:
             if unit.has(page.doc_index, page.page):
                 self.read_again.append((row.doc_id, row.page))
@@ -355,8 +419,8 @@ class FakeFleet:
     def _any_replica_dies(self) -> list[Event]:
         name = self.rng.choice(list(self.replicas))
         cause = self.rng.choice(self.faults.replica_causes)
-        alone = any(reading.alone for reading in self.replicas[name].values())
-        if cause is Cause.CRASH and (alone or not self.finished_reads):
+        alone = any(reading.alone or reading.is_control for reading in self.replicas[name].values())
+        if cause is not Cause.NODE and (alone or not self.finished_reads):
             cause = Cause.NODE  # two crashes by chance of a page alone would condemn it, as they must
         return self._replica_dies(name, cause)
 
@@ -367,9 +431,10 @@ class FakeFleet:
         return [ReplicaLost(name, cause, tuple(held), f"last log_tail of {name}")]
 
     def _any_renderer_dies(self) -> list[Event]:
-        return self._renderer_dies(
-            self.rng.choice(list(self.renderers)), self.rng.choice(self.faults.renderer_causes)
-        )
+        name, cause = self.rng.choice(list(self.renderers)), self.rng.choice(self.faults.renderer_causes)
+        calls = self.renderers[name]
+        alone = bool(calls) and len(calls[0][1].items) == 1 and calls[0][1].max_pages <= 1
+        return self._renderer_dies(name, Cause.NODE if alone else cause)
 
     def _renderer_dies(self, name: str, cause: Cause) -> list[Event]:
         calls = self.renderers.pop(name)
@@ -386,6 +451,7 @@ class FakeFleet:
             return
         self.failed_starts = 0
         self.replicas[name] = {}
+        self.first_replica = self.first_replica or name
         self.coming.append(ReplicaUp(name, self.rng.choice(NODES), "fake", self.sizes[2]))
 
     def _renderer_up(self) -> None:
@@ -402,6 +468,11 @@ class _Reading:
     alone: bool
     statuses: Counter[str] = field(default_factory=Counter)
     told: Counter[str] = field(default_factory=Counter)
+    failures: list[ResultRow] = field(default_factory=list)
+
+    @property
+    def is_control(self) -> bool:
+        return self.chunk.unit_id == PROBE_UNIT
 
 
 def _row(chunk: Chunk, page: RenderedPage, replica: str) -> ResultRow:
@@ -437,15 +508,11 @@ class NoClaims:
     """Everything is ours, until a test says otherwise."""
 
     def __init__(self) -> None:
-        self.taken: dict[str, Owner] = {}
+        self.taken: dict[str, str] = {}
         self.losing: set[str] = set()
-        self.alive = True
 
-    def acquire(self, unit_id: str) -> Owner | None:
+    def acquire(self, unit_id: str) -> str | None:
         return self.taken.get(unit_id)
-
-    def is_alive(self, unit_id: str, holder: Owner) -> bool:
-        return self.alive
 
     def release(self, unit_id: str) -> None:
         self.taken.pop(unit_id, None)
@@ -482,6 +549,7 @@ class Bench:
         self.fleet: FakeFleet | None = None
         self.read_again: list[tuple[str, int]] = []
         self.most_bytes = 0
+        self.events: list[DriverEvent] = []
 
     def plans(self) -> Iterator[UnitPlan]:
         for unit in self.units:
@@ -497,14 +565,17 @@ class Bench:
         observe = sizes.pop("observe", lambda driver: None)
         flush_at_the_end = sizes.pop("flush_at_the_end", False)
         window_bytes = sizes.pop("window_bytes", 10**6)
+        proven = sizes.pop("proven", False)
         fleet = self.fleet = FakeFleet(self.store, self.world, self.rng, faults, **sizes)
-        config = DriverConfig("run", "fp", "digest", window_bytes, 1000.0, 60.0, 60.0)
+        config = DriverConfig("run", "fp", "digest", window_bytes, 1000.0, 60.0, 60.0, was_ever_read=proven)
 
-        def look(driver: Driver) -> None:
-            self.most_bytes = max(self.most_bytes, driver.reading.image_bytes)
+        def look(snapshot: Snapshot) -> None:
+            self.most_bytes = max(self.most_bytes, snapshot.in_flight_bytes)
             observe(driver)
 
-        driver = self.driver = Driver(fleet, self.claims, config, QuietWatcher(look))
+        self.events = []
+        watcher = QuietWatcher(look, self.events.append)
+        driver = self.driver = Driver(fleet, self.claims, config, watcher)
         fleet.start()
         try:
             driver.run(self.plans(), self.is_done, lambda: bool(turns) and fleet.turns >= turns)
@@ -566,11 +637,18 @@ def some_world(rng: random.Random, poison: bool) -> dict[str, Source]:
     for i in range(rng.randint(5, 9)):
         pages = rng.randint(1, 14)
         some = [page for page in range(1, pages + 1) if rng.random() < 0.12] if poison else []
+        rng.shuffle(some)
         cut = rng.randint(0, len(some))
+        others = [page for page in range(1, pages + 1) if page not in some] if poison else []
+        refused = {page for page in others if rng.random() < 0.08}
+        large = {page for page in others if page not in refused and rng.random() < 0.03}
+        some += [*refused, *large]
         sources[f"doc{i}"] = Source(
             pages,
             kills_engine=frozenset(some[:cut][:2]),
-            kills_renderer=frozenset(some[cut:]),
+            kills_renderer=frozenset(some[cut:]) - refused - large,
+            engine_fails=frozenset(refused),
+            needs_memory=frozenset(large),
             blank=frozenset(page for page in range(1, pages + 1) if page not in some and rng.random() < 0.15),
             opening=rng.choice(["", "", "", "", "", "fails", "kills"]) if poison else "",
         )
@@ -587,10 +665,28 @@ ALL_FAULTS = Faults(
     chunk_lost=0.02,
     writer_dies=0.005,
     flush=0.02,
+    unavailable=0.05,
+    engine_breaks=0.003,
 )
 
 
-@pytest.mark.parametrize("seed", range(12))
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """A clock that goes on by ``TURN_S`` with each turn of the fleet."""
+    now = [1000.0]
+    poll = FakeFleet.poll
+
+    def turn(fleet: FakeFleet, timeout_s: float) -> list[Event]:
+        now[0] += TURN_S
+        return poll(fleet, timeout_s)
+
+    monkeypatch.setattr("time.monotonic", lambda: now[0])
+    monkeypatch.setattr(FakeFleet, "poll", turn)
+    return now
+
+
+@pytest.mark.usefixtures("clock")
+@pytest.mark.parametrize("seed", range(20))
 def test_whatever_dies_every_page_ends_with_one_right_row_and_only_poison_fails(tmp_path, seed):
     rng = random.Random(seed)
     selections = {"doc0": "2-3,40-41", "doc1": "1-2"}
@@ -612,6 +708,7 @@ def test_documents_that_change_while_they_are_read_end_in_one_version_complete(t
     bench.check()
 
 
+@pytest.mark.usefixtures("clock")
 @pytest.mark.parametrize("seed", range(6))
 def test_documents_of_unknown_version_end_complete_whatever_dies(tmp_path, seed):
     bench = Bench(tmp_path, some_world(random.Random(seed), poison=True), seed, unknown_versions=True)
@@ -745,11 +842,21 @@ def test_an_engine_that_dies_on_every_page_of_a_resumed_job_fails_no_page(tmp_pa
 
 @pytest.mark.parametrize("renderers", [1, 3])
 def test_a_renderer_that_always_dies_is_the_environments_fault_and_fails_no_page(tmp_path, renderers):
-    every = frozenset(range(1, 6))
-    bench = Bench(tmp_path, {f"doc{i}": Source(5, kills_renderer=every) for i in range(9)})
-    with pytest.raises(JobError, match="environment"):
-        bench.run(Faults(flush=1.0), renderers=renderers)
+    bench = Bench(tmp_path, good(9))
+    with pytest.raises(JobError, match=r"(?s)environment.*no page was condemned.*renderer's last log_tail"):
+        bench.run(Faults(flush=1.0, renderer_always_dies=True), renderers=renderers)
     assert failed_rows(bench) == 0
+
+
+@pytest.mark.parametrize("renderers", [1, 3])
+@pytest.mark.parametrize("opening", ["", "kills"])
+def test_a_corpus_that_crashes_every_renderer_but_for_the_built_in_page_ends_as_rows(
+    tmp_path, renderers, opening
+):
+    every = frozenset(range(1, 4))
+    bench = Bench(tmp_path, {f"doc{i}": Source(3, kills_renderer=every, opening=opening) for i in range(9)})
+    bench.run(renderers=renderers)
+    bench.check()
 
 
 @pytest.mark.parametrize("cause", [Cause.NODE, Cause.MEMORY])
@@ -782,6 +889,321 @@ def test_an_engine_that_does_not_start_stops_the_job(tmp_path):
 
     with pytest.raises(JobError, match=r"(?s)did not start, 3 times.*no such model"):
         bench.run(replicas=0, observe=never_starts)
+
+
+@pytest.mark.parametrize("replicas", [1, 2])
+@pytest.mark.parametrize("proven", [False, True])
+def test_an_engine_that_refuses_every_page_and_the_built_in_one_stops_the_job_and_fails_no_page(
+    tmp_path, replicas, proven
+):
+    bench = Bench(tmp_path, good(9))
+    faults = Faults(engine_always_fails=True, flush=1.0)
+    with pytest.raises(JobError, match=r"nor a built-in page.*HTTP 400.*run the same command"):
+        bench.run(faults, replicas=replicas, proven=proven)
+    assert failed_rows(bench) == 0
+    assert sum(bench.fleet.read_pages.values()) <= (8 + 6) * replicas, "no more than what was in flight"
+    bench.run(replicas=replicas)
+    bench.check()
+
+
+def test_an_engine_that_refuses_the_only_page_there_is_and_the_built_in_one_is_at_fault_too(tmp_path):
+    bench = Bench(tmp_path, {"only": Source(1)})
+    with pytest.raises(JobError, match="HTTP 400"):
+        bench.run(Faults(engine_always_fails=True))
+    assert failed_rows(bench) == 0
+
+
+@pytest.mark.parametrize("pages", [1, 3, 40])
+@pytest.mark.parametrize("after", [0, 30])
+def test_pages_no_engine_can_read_fail_and_the_others_are_read(tmp_path, pages, after):
+    bad = Source(pages, engine_fails=frozenset(range(1, pages + 1)))
+    bench = Bench(tmp_path, {**(good(3) if after else {}), "bad": bad})
+    driver = bench.run()
+    bench.check()
+    assert driver.progress.reasons == {"HTTP 400": pages}
+
+
+def test_a_replica_that_cannot_read_is_set_aside_and_others_read_its_pages(tmp_path):
+    bench = Bench(tmp_path, good(8, pages=10))
+
+    def break_one(driver: Driver) -> None:
+        bench.fleet.broken = {"replica-3"}
+
+    bench.run(replicas=2, observe=break_one)
+    bench.check()
+    assert {row["replica"] for row in bench.rows()} == {"replica-4"}
+    assert any(isinstance(event, events.ReplicaAtFault) for event in bench.events)
+
+
+def test_a_hung_engine_is_replaced_and_none_of_its_pages_is_condemned(tmp_path):
+    bench = Bench(tmp_path, good(6, pages=12))
+    bench.run(Faults(hangs_after=12), replicas=1, renderers=1, window=60)
+    bench.check()
+    assert bench.fleet.deaths[Cause.CRASH] == 1
+    assert bench.read_again == []
+
+
+# Guilty pages in numbers
+
+
+def world_with(bad: Source, count: int, before: int, after: int) -> dict[str, Source]:
+    return {
+        **{f"a{i:03d}": Source(2) for i in range(before)},
+        **{f"b{i:03d}": bad for i in range(count)},
+        **{f"c{i:03d}": Source(2) for i in range(after)},
+    }
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize(("before", "after"), [(0, 20), (20, 0), (20, 20), (0, 0)])
+@pytest.mark.parametrize(
+    "bad",
+    [
+        pytest.param(Source(1, kills_renderer=frozenset({1})), id="crash"),
+        pytest.param(Source(1, opening="kills"), id="opening"),
+        pytest.param(Source(1, kills_engine=frozenset({1})), id="engine"),
+        pytest.param(Source(1, needs_memory=frozenset({1})), id="memory"),
+    ],
+)
+def test_thirty_guilty_documents_in_a_row_end_as_rows_and_stop_nothing(tmp_path, bad, before, after, workers):
+    bench = Bench(tmp_path, world_with(bad, 30, before, after), per_unit=16)
+    bench.run(renderers=workers, replicas=workers)
+    bench.check()
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize(("before", "after"), [(0, 5), (5, 0), (0, 0)])
+def test_thirty_pages_over_their_time_in_a_row_end_as_rows_and_stop_nothing(
+    tmp_path, monkeypatch, before, after, workers
+):
+    slow_renderer(monkeypatch, 60.0)
+    bad = Source(30, kills_renderer=frozenset(range(1, 31)))
+    bench = Bench(tmp_path, world_with(bad, 1, before, after))
+    bench.run(renderers=workers)
+    bench.check()
+    reasons = {row["reason"] for row in bench.rows() if row["status"] == "failed"}
+    assert reasons == {"rendering the page took longer than 60 s"}
+
+
+def slow_renderer(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
+    """A page that ends its renderer does so after ``seconds``."""
+    now = [0.0]
+    monkeypatch.setattr("time.monotonic", lambda: now[0])
+    rendered = FakeFleet._rendered
+
+    def slow(fleet: FakeFleet, call: RenderCall) -> _Answer:
+        try:
+            return rendered(fleet, call)
+        except RendererDied:
+            now[0] += seconds
+            raise
+
+    monkeypatch.setattr(FakeFleet, "_rendered", slow)
+
+
+@pytest.mark.parametrize("proven", [False, True])
+@pytest.mark.parametrize("renderers", [1, 2])
+def test_a_page_that_crashes_its_renderer_and_is_all_that_is_left_does_not_wedge_the_output(
+    tmp_path, proven, renderers
+):
+    bench = Bench(tmp_path, {**good(3), "zz": Source(1, kills_renderer=frozenset({1}))}, per_unit=10)
+    stop_with_only_these_left(bench, {("zz", 1)})
+    bench.run(proven=proven, renderers=renderers)
+    bench.check()
+
+
+def test_suspects_are_told_from_the_rest_and_what_is_condemned_is_told_by_name(tmp_path):
+    bench = Bench(tmp_path, {**good(2), "bad": Source(3, kills_renderer=frozenset({2}))})
+    driver = bench.run()
+    condemned = [event for event in bench.events if isinstance(event, events.PageCondemned)]
+    assert [(event.doc_id, event.page) for event in condemned] == [("bad", 2)]
+    lost = [event for event in bench.events if isinstance(event, events.RendererLost)]
+    assert all(event.suspected for event in lost)
+    assert driver.progress.reasons == {"rendering the page crashed the renderer twice": 1}
+    assert driver.snapshot().statuses == {"ok": 12, "failed": 1}
+
+
+# Sources that do not answer
+
+
+def is_said(bench: Bench, kind: type) -> bool:
+    return any(isinstance(event, kind) for event in bench.events)
+
+
+@pytest.mark.parametrize("renderers", [1, 4])
+@pytest.mark.parametrize("unknown", [False, True], ids=["named", "of unknown version"])
+def test_an_outage_of_all_sources_is_waited_for_and_condemns_nothing(tmp_path, clock, renderers, unknown):
+    bench = Bench(tmp_path, good(40, pages=3), per_unit=8, unknown_versions=unknown)
+
+    def outage(driver: Driver) -> None:
+        bench.fleet.down = set(bench.world.now) if 1005.0 < clock[0] < 1300.0 else set()
+
+    bench.run(observe=outage, renderers=renderers)
+    bench.check()
+    assert clock[0] > 1300.0
+    assert is_said(bench, events.SourcesUnavailable)
+    assert is_said(bench, events.SourcesBack)
+
+
+def test_an_outage_is_told_with_its_message_at_once_and_every_so_often(tmp_path, clock):
+    bench = Bench(tmp_path, good(20))
+
+    def outage(driver: Driver) -> None:
+        bench.fleet.down = set(bench.world.now) if clock[0] < 1300.0 else set()
+
+    bench.run(observe=outage)
+    told = [event for event in bench.events if isinstance(event, events.SourcesUnavailable)]
+    assert told[0].message == "HTTP 503"
+    assert told[0].waited_s < 1.0
+    assert 4 <= len(told) <= 7
+
+
+@pytest.mark.usefixtures("clock")
+@pytest.mark.parametrize("answered", [0, 10])
+def test_sources_that_never_answer_again_stop_the_job_resumable_and_condemn_nothing(tmp_path, answered):
+    bench = Bench(tmp_path, good(20), per_unit=4)
+
+    def outage(driver: Driver) -> None:
+        if driver.progress.pages >= answered:
+            bench.fleet.down = set(bench.world.now)
+
+    with pytest.raises(
+        JobError, match=r"sources have not answered for 6\d\d s: HTTP 503.*none was condemned"
+    ):
+        bench.run(observe=outage)
+    assert failed_rows(bench) == 0
+    bench.run()
+    bench.check()
+
+
+@pytest.mark.usefixtures("clock")
+def test_one_source_that_never_answers_stops_the_job_after_all_others_are_read(tmp_path):
+    bench = Bench(tmp_path, good(60, pages=2), per_unit=2)
+
+    def outage(driver: Driver) -> None:
+        bench.fleet.down = {"good1"}
+
+    with pytest.raises(JobError, match="1 documents wait for them"):
+        bench.run(observe=outage)
+    read = {doc_id for doc_id, _, _ in bench.fleet.read_pages}
+    assert read == set(bench.world.now) - {"good1"}
+    assert failed_rows(bench) == 0
+
+
+def test_many_sources_that_do_not_answer_do_not_keep_units_of_others_from_being_read(tmp_path, clock):
+    bench = Bench(tmp_path, good(60, pages=2), per_unit=2)
+    silent = {f"good{i}" for i in range(0, 40, 2)}
+
+    def outage(driver: Driver) -> None:
+        bench.fleet.down = silent if clock[0] < 1400.0 else set()
+        if clock[0] == 1399.0:
+            assert {doc_id for doc_id, _, _ in bench.fleet.read_pages} == set(bench.world.now) - silent
+
+    bench.run(observe=outage)
+    bench.check()
+
+
+# Servers that do not answer
+
+
+@pytest.mark.usefixtures("clock")
+def test_an_engine_that_says_it_waits_is_no_stall_and_is_told_until_it_goes_on(tmp_path, clock):
+    bench = Bench(tmp_path, good(3))
+    until = 2300.0
+
+    def wait(driver: Driver) -> None:
+        fleet = bench.fleet
+        fleet._read_page = type(fleet)._read_page.__get__(fleet)
+        if 1001.0 < clock[0] < until:
+            fleet._read_page = lambda name: [
+                ReadProgress(number, ReadReport(waiting="no server answers"))
+                for number in fleet.replicas[name]
+            ]
+
+    bench.run(observe=wait)
+    bench.check()
+    assert clock[0] > until
+    told = [event for event in bench.events if isinstance(event, events.EngineWaiting)]
+    assert told[0].message == "no server answers"
+    assert told[0].waited_s < 1.0
+    assert len(told) > 10
+    assert is_said(bench, events.EngineBack)
+
+
+@pytest.mark.usefixtures("clock")
+def test_an_engine_that_says_no_more_that_it_waits_and_finishes_nothing_is_stalled(tmp_path, clock):
+    bench = Bench(tmp_path, good(3))
+
+    def wait(driver: Driver) -> None:
+        fleet = bench.fleet
+        fleet._read_page = lambda name: [
+            ReadProgress(number, ReadReport(waiting="no server answers" if clock[0] < 1100 else ""))
+            for number in fleet.replicas[name]
+        ]
+
+    with pytest.raises(JobError, match="stalled: no page finished for 1000 s"):
+        bench.run(observe=wait)
+
+
+@pytest.mark.usefixtures("clock")
+def test_pages_that_fail_are_no_progress_where_none_is_ever_answered(tmp_path):
+    """Timeouts of a hung engine: the control hangs as well, so that nothing tells."""
+    bench = Bench(tmp_path, good(3))
+
+    def fail_slowly(driver: Driver) -> None:
+        fleet = bench.fleet
+
+        def read(name: str) -> list[Event]:
+            number, reading = next(iter(fleet.replicas[name].items()))
+            if reading.is_control or fleet.rng.random() > 0.01 or not reading.left:
+                return []
+            page = reading.left.pop()
+            row = replace(_row(reading.chunk, page, name), status=Status.FAILED, reason="too slow")
+            return [ReadProgress(number, ReadReport(failures=(row,)))]
+
+        fleet._read_page = read
+
+    with pytest.raises(JobError, match="stalled"):
+        bench.run(observe=fail_slowly, replicas=1)
+    assert failed_rows(bench) == 0
+
+
+# Sources that change again and again
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_file_that_never_rests_is_given_up_with_one_row_and_the_others_are_read(tmp_path, seed):
+    bench = Bench(tmp_path, {**good(3), "restless": Source(12), "z": Source(4)}, seed)
+    versions = 1
+
+    def change(driver: Driver) -> None:
+        nonlocal versions
+        if bench.fleet.turns % 4 == 0:
+            versions += 1
+            bench.world.put("restless", Source(12, f"v{versions}"))
+
+    bench.run(observe=change)
+    assert bench.statuses("restless") == {DOCUMENT_PAGE: "failed"}
+    (row,) = [row for row in bench.rows() if row["doc_id"] == "restless"]
+    assert row["reason"].startswith("changed while it was read, 4 times")
+    for doc_id in ("good0", "good1", "good2", "z"):
+        assert set(bench.statuses(doc_id).values()) == {"ok"}
+    read = sum(count for (doc_id, _, _), count in bench.fleet.read_pages.items() if doc_id == "restless")
+    assert read <= 12 * 4
+    assert is_said(bench, events.DocumentGivenUp)
+    bench.check_counters()
+
+
+def test_a_unit_of_restless_files_is_completed(tmp_path):
+    """Each changes a few times, all of them often: a unit is sealed again and again for that."""
+    bench = Bench(tmp_path, {f"doc{i:02d}": Source(3) for i in range(30)}, per_unit=30)
+    bench.run(Faults(source_changes=0.5))
+    rows = bench.rows()
+    assert {row["doc_id"] for row in rows} == set(bench.world.now)
+    assert {row["reason"][:28] for row in rows if row["status"] == "failed"} <= {
+        "changed while it was read, 4"
+    }
+    bench.check_counters()
 
 
 # Memory
@@ -824,7 +1246,7 @@ def test_pages_in_flight_stay_within_the_window_however_slow_the_engine_is(tmp_p
 # Claims
 
 
-OTHER = Owner("other-run", "digest", "elsewhere", "boot", "ns", 1, 0.0)
+OTHER = "run other-run, process 1 elsewhere"
 
 
 @pytest.mark.parametrize("seed", range(6))
@@ -902,31 +1324,12 @@ def test_a_unit_another_process_sealed_is_not_read_again(tmp_path, monkeypatch):
     assert driver.progress.units_sealed == 2
 
 
-def test_another_job_with_other_inputs_on_the_same_output_is_refused(tmp_path):
-    bench = Bench(tmp_path, good(1))
-    bench.claims.taken[bench.units[0].unit_id] = Owner("r9", "other-inputs", "far", "b", "n", 77, 0.0)
-    with pytest.raises(OutputRefused, match=r"r9.*77 on far"):
-        bench.run()
-
-
-def test_a_claim_with_other_inputs_that_shows_no_life_is_waited_for_until_it_is_free(tmp_path, monkeypatch):
-    monkeypatch.setattr("jobs.driver.plan_queue.ASK_AGAIN_S", 0.0)
-    bench = Bench(tmp_path, good(1))
-    bench.claims.taken[bench.units[0].unit_id] = Owner("r9", "other-inputs", "far", "b", "n", 77, 0.0)
-    bench.claims.alive = False
-
-    def its_lease_ends(driver: Driver) -> None:
-        if bench.fleet.turns == 300:
-            bench.claims.taken.clear()
-
-    bench.run(observe=its_lease_ends)
-    bench.check()
-
-
 def test_two_jobs_on_one_output_share_the_units_between_them(tmp_path):
     bench = Bench(tmp_path, good(4), per_unit=1)
-    claims = Claims(bench.store, Owner.this_process("one", "digest"), lease_s=60.0)
-    other = Claims(bench.store, Owner.this_process("two", "digest"), lease_s=60.0)
+    both = [JobClaim(bench.store, Owner.this_process(name), Purpose("ocr", "digest")) for name in ("1", "2")]
+    for each in both:
+        assert each.enter(lambda stored: {}, lambda seconds: False, print)
+    claims, other = (each.units() for each in both)
     try:
         assert other.acquire(bench.units[0].unit_id) is None
         bench.claims = claims
@@ -935,8 +1338,8 @@ def test_two_jobs_on_one_output_share_the_units_between_them(tmp_path):
         read = {doc_id for doc_id, _, _ in bench.fleet.read_pages}
         assert read == {"good1", "good2", "good3"}
     finally:
-        claims.release_all()
-        other.release_all()
+        for each in both:
+            each.leave()
 
 
 # Time
@@ -983,9 +1386,7 @@ def test_a_run_past_its_deadline_stops_and_can_be_resumed(tmp_path, monkeypatch)
     monkeypatch.setattr("time.monotonic", lambda: clock[0])
     config = DriverConfig("run", "fp", "digest", 10**6, 1000.0, 60.0, 60.0, deadline_s=10.0)
     fleet = FakeFleet(bench.store, bench.world, bench.rng)
-    driver = Driver(
-        fleet, bench.claims, config, QuietWatcher(lambda driver: clock.__setitem__(0, clock[0] + 1.0))
-    )
+    driver = Driver(fleet, bench.claims, config, QuietWatcher(lambda _: clock.__setitem__(0, clock[0] + 1.0)))
     with pytest.raises(Stopped, match="deadline of 10 s"):
         driver.run(bench.plans(), bench.is_done, lambda: False)
     fleet.stop()

@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from manifests.units import UnitPlan
+from results.unit_files import encode_plan
 from tests.actors.model_folders import POINTER, QWEN3_8B, large_model_folder, model_folder
 from tests.jobs.command import Commands, Said
 from tests.jobs.test_ask import serving
@@ -139,6 +141,24 @@ def test_an_output_that_is_another_jobs_is_told_and_our_own_goes_on(
     again = look_ahead("--dpi", "99", "--new-generation")
     assert (again.exit_status, "6 of 6 documents left" in again.words) == (0, True)
     assert "holds no pagefleet job" in dry_run(output=scans).words
+
+
+def test_a_look_ahead_changes_nothing_in_an_output_with_work_and_leftovers_in_it(
+    pagefleet: Commands, dry_run: DryRun, scans: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    pagefleet.succeed(scans, "-o", out, sets=["input.unit_documents=2"])
+    (sealed, *_) = sorted(out.glob("pages/*.parquet"))
+    for unit in (sealed.stem, "0123456789abcdef"):
+        folder = out / "partial" / unit / "g0001"
+        folder.mkdir(parents=True)
+        (folder / "unit.json").write_bytes(encode_plan(UnitPlan(unit, 1, ())))
+        (folder / "rows-1.parquet").touch()
+    (out / "claims" / "job").mkdir(parents=True)
+    (out / "claims" / "job" / "left.1.json").write_text("{}")
+    for words in ((), ("--set", "input.unit_documents=2"), ("--dpi", "99", "--new-generation")):
+        said = dry_run(*words, output=out)
+        assert "can be written" in said.words, said.words
 
 
 def test_an_output_on_s3_is_tried_with_an_object_that_is_gone_again(

@@ -9,10 +9,12 @@ from pathlib import Path
 import pytest
 
 from jobs.config import JobConfig, fingerprint, load_config
-from jobs.job_file import PATH, check_still_ours, enter_output, read_job
-from manifests.errors import OutputRefused
-from results.claims import Claim, Owner
+from jobs.job_file import PATH, Entering, JobFile, Unchanged, read_job
+from manifests.errors import InputError, OutputRefused
+from results.job_claim import JobClaim
 from results.local_store import LocalStore
+from results.owner import Owner
+from results.participants import Purpose
 
 
 @pytest.fixture
@@ -25,12 +27,28 @@ def config(*sets: str) -> JobConfig:
     return load_config(None, sets, {})
 
 
-def enter(store: LocalStore, *sets: str, new_generation: bool = False, inputs: tuple[str, ...] = ("in",)):
-    return enter_output(store, config(*sets), inputs, new_generation=new_generation)
+def claim_of(store: LocalStore, *sets: str, pid: int = 0) -> JobClaim:
+    owner = Owner.this_process("run")
+    purpose = Purpose("ocr", "inputs", fingerprint(config(*sets).result_fields()))
+    return JobClaim(store, replace(owner, pid=pid) if pid else owner, purpose)
 
 
-def owner(pid: int) -> Owner:
-    return replace(Owner.this_process("run", "inputs"), pid=pid)
+def enter(
+    store: LocalStore,
+    *sets: str,
+    new_generation: bool = False,
+    inputs: tuple[str, ...] = ("in",),
+    claim: JobClaim | None = None,
+) -> JobFile:
+    """Enter as a job does, and leave again unless the claim is given."""
+    entering = Entering(store, config(*sets), inputs, new_generation)
+    mine = claim or claim_of(store, *sets)
+    try:
+        assert mine.enter(entering, lambda seconds: False, print)
+    finally:
+        if claim is None:
+            mine.leave()
+    return entering.job
 
 
 def test_a_fresh_output_becomes_ours_and_tells_what_it_was_made_with(store):
@@ -68,39 +86,33 @@ def test_other_settings_are_refused_with_the_difference_and_both_ways_on(store):
 def test_settings_under_which_nothing_was_read_give_way_to_others(store):
     enter(store)
     store.create("partial/u/g0001/unit.json", b"{}")
-    store.create("claims/u.json", Claim(owner(pid=2**22 + 1)).encode())  # its process is dead
+    enter(store, claim=claim_of(store, pid=2**22 + 1))  # its process is dead
     assert not enter(store, "render.dpi=200").replaced
     assert read_job(store).config.render.dpi == 200
 
 
-def test_settings_of_a_job_that_is_at_work_hold_before_it_has_read_a_page(store):
-    enter(store)
-    store.create("claims/u.json", Claim(Owner.this_process("run", "inputs")).encode())
-    with pytest.raises(OutputRefused, match=r"render\.dpi: 150 there, 200 now"):
-        enter(store, "render.dpi=200")
+@pytest.mark.parametrize("new_generation", [False, True])
+def test_settings_of_a_job_that_is_at_work_hold_before_it_has_read_a_page(store, new_generation):
+    claim = claim_of(store)
+    enter(store, claim=claim)
+    with pytest.raises(OutputRefused, match="at work on this output with other settings"):
+        enter(store, "render.dpi=200", new_generation=new_generation)
     assert read_job(store).config.render.dpi == 150
+    claim.leave()
+    assert enter(store, "render.dpi=200", new_generation=new_generation).config.render.dpi == 200
 
 
-def test_of_two_jobs_that_enter_at_once_with_other_settings_the_later_steps_back(store, monkeypatch):
+def test_a_retry_keeps_the_job_as_it_is_and_is_refused_when_it_became_another(store):
+    with pytest.raises(InputError, match="holds no pagefleet job"):
+        Unchanged(store)(None)
+    before = enter(store, "render.dpi=200")
+    claim = claim_of(store)
+    assert claim.enter(Unchanged(store, before.fingerprint), lambda seconds: False, print)
+    claim.leave()
+    assert read_job(store) == before
     enter(store)
-    written = store.replace
-
-    def claimed_meanwhile(path, data):
-        store.create("claims/u.json", Claim(Owner.this_process("run", "inputs")).encode())
-        return written(path, data)
-
-    monkeypatch.setattr(store, "replace", claimed_meanwhile)
-    with pytest.raises(OutputRefused, match=r"render\.dpi: 150 there, 200 now"):
-        enter(store, "render.dpi=200")
-    assert read_job(store).config.render.dpi == 150
-
-
-def test_a_job_whose_output_was_taken_while_its_engine_loaded_is_told_so(store):
-    job = enter(store)
-    check_still_ours(store, job)
-    enter(store, "render.dpi=200")
-    with pytest.raises(OutputRefused, match="another job with other settings has taken over"):
-        check_still_ours(store, job)
+    with pytest.raises(OutputRefused, match="another job with other settings has entered"):
+        claim_of(store).enter(Unchanged(store, before.fingerprint), lambda seconds: False, print)
 
 
 def test_a_new_generation_is_entered_on_demand_and_remembered(store):
@@ -129,17 +141,24 @@ def test_a_job_file_that_is_not_ours_is_refused(store, content):
 
 
 def test_of_two_jobs_that_enter_at_once_with_other_settings_one_is_refused(store, monkeypatch):
-    real = LocalStore.create
+    real, quicker = LocalStore.create, claim_of(store, "render.dpi=200")
 
     def other_is_quicker(self, path, data):
-        monkeypatch.setattr(LocalStore, "create", real)
-        enter(LocalStore(store.root), "render.dpi=200")
+        if path == PATH:
+            monkeypatch.setattr(LocalStore, "create", real)
+            enter(LocalStore(store.root), "render.dpi=200", claim=quicker)
         return real(self, path, data)
 
     monkeypatch.setattr(LocalStore, "create", other_is_quicker)
-    with pytest.raises(OutputRefused, match=r"render\.dpi: 200 there, 150 now"):
+    with pytest.raises(OutputRefused, match="at work on this output with other settings"):
         enter(store)
     assert read_job(store).config.render.dpi == 200
+    quicker.leave()
+
+
+def test_a_process_that_is_about_to_enter_is_no_stranger_in_an_output(store):
+    store.create("claims/job/other.1.json", b"{}")
+    assert Entering(store, config(), ("in",), False)(None)["inputs"] == ["in"]
 
 
 def test_a_password_is_not_written_down(store):
@@ -151,3 +170,24 @@ def test_a_password_is_not_written_down(store):
 def test_settings_that_differ_only_in_how_they_are_written_are_the_same_job(store):
     enter(store, "engine.engine_args={Global.text_score: 0.4, Global.min_height: 20}")
     enter(store, "engine.engine_args={Global.min_height: 20, Global.text_score: 0.4}")
+
+
+def test_an_output_that_is_gone_stops_the_job(store):
+    job = enter(store)
+    check_still_ours(store, job)
+    store.delete(PATH)
+    with pytest.raises(StoreError, match=r"job\.json is gone: the output was deleted"):
+        check_still_ours(store, job)
+
+
+def test_what_a_run_left_of_a_deleted_output_does_not_bar_the_same_command(store):
+    enter(store)
+    store.create("partial/0123456789abcdef/g0001/unit.json", b"of documents nobody asks for any more")
+    store.create("logs/20260101T000000-abcdef/pages-1.log", b"")
+    store.delete(PATH)
+    assert enter(store) == read_job(store)
+    assert [entry.path for entry in store.list("partial/")] == []
+    store.delete(PATH)
+    store.create("letters.txt", b"mine")
+    with pytest.raises(OutputRefused, match=r"letters\.txt"):
+        enter(store)

@@ -14,18 +14,27 @@ import pyarrow.parquet as pq
 import pytest
 
 from jobs.config import InputConfig
-from jobs.planning.planning import Plan, materialise, plan_retry, plan_run
+from jobs.planning.planning import JobPlan, RunPlanner, cut_of, materialise
+from jobs.planning.retry import plan_retry
+from jobs.planning.stock import Stock, clear
 from jobs.summary import total_up
 from manifests.documents import Document
 from manifests.inputs import InputSet, expand_inputs
 from manifests.pages import plan_pages
-from manifests.units import UnitPlan, in_shard
+from manifests.survey import survey
+from manifests.units import UnitPlan, cut_units, first_generation, in_shard
 from results.local_store import LocalStore
 from results.rows import ResultRow, Status, rows_to_batch
-from results.unit_files import list_sealed, plan_path, read_footer, read_plan, sealed_path
+from results.unit_files import encode_plan, list_sealed, plan_path, read_footer, read_plan, sealed_path
 from results.writer import UnitWriter, WriterConfig
 
 PAGES = 6
+
+
+def everything(store: LocalStore) -> dict[str, str]:
+    return {entry.path: entry.version for entry in store.list()}
+
+
 TWO = {"unit_documents": 2}
 
 
@@ -44,6 +53,7 @@ class Corpus:
         self.store = LocalStore(root / "out")
         self.clock = 10**18
         self.fingerprint = "fp"
+        self.plannings = 0
         self.pages: dict[str, int] = {}
         self.read: Counter[tuple[str, int]] = Counter()
 
@@ -61,17 +71,32 @@ class Corpus:
     def inputs(self) -> InputSet:
         return expand_inputs([str(self.folder)], None)
 
-    def plan(self, inputs: InputSet | None = None, stale: str = "", **config: Any) -> Plan:
-        return plan_run(inputs or self.inputs(), InputConfig(**{**TWO, **config}), self.store, stale)
+    def plan(self, inputs: InputSet | None = None, stale: str = "", **config: Any) -> JobPlan:
+        """What there is to do, by a look that changes nothing."""
+        settings = InputConfig(**{**TWO, **config})
+        overview = survey(inputs or self.inputs(), cut_of(settings))
+        before = everything(self.store)
+        plan = RunPlanner(overview, settings, self.store, stale).plan(Stock.take(self.store))
+        assert everything(self.store) == before
+        return plan
+
+    def plans(self, inputs: InputSet | None = None, stale: str = "", **config: Any) -> list[UnitPlan]:
+        """Plan and write down, as a run does that has the output's claim."""
+        return self.written(self.plan(inputs, stale, **config), **config)
+
+    def written(self, plan: JobPlan, **config: Any) -> list[UnitPlan]:
+        self.plannings += 1
+        clear(self.store, Stock.take(self.store).over)
+        materialise(self.store, plan, InputConfig(**{**TWO, **config}), self.plannings, lambda: False)
+        clear(self.store, plan.strays)
+        return [unit.load() for unit in plan.units]
 
     def run(
         self, inputs: InputSet | None = None, stale: str = "", stop_after: int | None = None, **config: Any
     ) -> list[UnitPlan]:
         """Plan and read, as a run does; ``stop_after`` pages it is killed."""
         plan = self.plan(inputs, stale, **config)
-        plans = (
-            materialise(self.store, plan.plans, plan.others) if plan.needs_materialising else list(plan.plans)
-        )
+        plans = self.written(plan, **config)
         self.carry_out(plans, stop_after)
         if stop_after is None:
             sealed = {unit_id for unit_id, _ in list_sealed(self.store)}
@@ -137,7 +162,7 @@ class Corpus:
 
     def is_finished(self, **config: Any) -> bool:
         plan = self.plan(**config)
-        return list(plan.plans) == []
+        return not plan.units and not list(plan.unwritten)
 
     def read_documents(self) -> set[str]:
         return {doc_id for doc_id, _ in self.read}
@@ -168,7 +193,7 @@ def test_a_first_run_reads_everything_and_a_second_nothing(corpus):
     assert [len(plan.documents) for plan in corpus.run()] == [2, 2, 1]
     assert set(corpus.rows()) == corpus.complete("a.pdf", "b.pdf", "c.pdf", "d.pdf", "e.pdf")
     again = corpus.plan()
-    assert (list(again.plans), again.sealed_documents, again.needs_materialising) == ([], 5, False)
+    assert (again.units, again.sealed_documents, again.unwritten) == ([], 5, ())
     assert len(again.unit_ids) == 3
 
 
@@ -215,7 +240,7 @@ def test_a_file_added_in_the_middle_is_read_and_nothing_else_is_read_again(corpu
 
 def test_a_unit_left_open_is_finished_although_the_input_changed_elsewhere(corpus):
     """The first unit is open and still cut alike; a file added at the end makes a later unit foreign."""
-    plans = list(corpus.plan(limit=3).plans)
+    plans = corpus.plans(limit=3)
     assert [[document.doc_id for document in plan.documents] for plan in plans] == [
         ["a.pdf", "b.pdf"],
         ["c.pdf"],
@@ -242,7 +267,8 @@ def test_a_changed_file_is_read_again_from_page_1_and_reported_and_nothing_else(
     corpus.run()
     corpus.put("c.pdf", text="changed")
     plan = corpus.plan()
-    assert (next(plan.plans).reread, plan.changed) == ({0: ""}, ["c.pdf"])
+    assert [found.reread for found in plan.unwritten] == [{0: ""}]
+    assert plan.changed == ["c.pdf"]
     corpus.pages["c.pdf"] = 2
     corpus.run()
     assert corpus.read == {("c.pdf", 1): 1, ("c.pdf", 2): 1}
@@ -324,7 +350,7 @@ def test_a_wider_selection_reads_what_it_adds(corpus):
     corpus.run(wider)
     assert corpus.read == {("in/a.pdf", 4): 1, ("in/a.pdf", 5): 1}
     assert {page for doc_id, page in corpus.rows() if doc_id == "in/a.pdf"} == {2, 3, 4, 5, 9}
-    assert list(corpus.plan(wider).plans) == []
+    assert corpus.plans(wider) == []
     corpus.run(manifest(corpus, '{"uri": "in/a.pdf"}', '{"uri": "in/b.pdf"}'))
     assert corpus.read == {("in/a.pdf", 1): 1, ("in/a.pdf", 6): 1}
 
@@ -394,7 +420,7 @@ def test_a_new_generation_reads_every_document_again_and_keeps_the_old_rows_as_h
     assert corpus.read.total() == 5 * PAGES
     assert {row["fingerprint"] for row in corpus.rows().values()} == {"new"}
     assert len(list(corpus.store.list("history/"))) == 3
-    assert list(corpus.plan(stale="new").plans) == []
+    assert corpus.plans(stale="new") == []
 
 
 @pytest.mark.parametrize("stop_after", [3, 15])
@@ -420,11 +446,15 @@ def test_a_unit_that_was_open_when_the_settings_changed_keeps_no_row_of_the_old_
 
 
 def fail(corpus: Corpus, *failing: tuple[str, int]) -> None:
-    corpus.carry_out(list(corpus.plan().plans), failing=failing)
+    corpus.carry_out(corpus.plans(), failing=failing)
+
+
+def planned_retry(corpus: Corpus, fingerprint: str = "fp") -> JobPlan:
+    return plan_retry(corpus.store, Stock.take(corpus.store), fingerprint)
 
 
 def retry(corpus: Corpus, **options: Any) -> list[UnitPlan]:
-    plans = materialise(corpus.store, plan_retry(corpus.store, corpus.fingerprint).plans)
+    plans = corpus.written(planned_retry(corpus))
     corpus.carry_out(plans, **options)
     return plans
 
@@ -455,8 +485,8 @@ def test_a_retry_killed_half_way_goes_on_and_tries_no_page_twice(corpus, stop_af
 
 def test_a_retry_killed_while_it_was_writing_its_plans_still_takes_every_unit(corpus):
     fail(corpus, ("a.pdf", 2), ("c.pdf", 3), ("e.pdf", 6))
-    plans = list(plan_retry(corpus.store, "fp").plans)
-    materialise(corpus.store, plans[:1])
+    plans = list(planned_retry(corpus).unwritten)
+    corpus.written(JobPlan(1, unwritten=plans[:1]))
     assert {plan.unit_id for plan in retry(corpus)} == {plan.unit_id for plan in plans}
     assert {row["status"] for row in corpus.rows().values()} == {"ok"}
 
@@ -469,7 +499,7 @@ def test_a_second_retry_is_another_generation(corpus):
 
 
 def test_a_document_that_could_not_be_opened_is_retried_as_a_whole(corpus):
-    plans = list(corpus.plan().plans)
+    plans = corpus.plans()
     writer = UnitWriter(corpus.store, WriterConfig("run", "fp", 3600.0))
     for plan in plans:
         writer.open(plan)
@@ -483,13 +513,12 @@ def test_a_document_that_could_not_be_opened_is_retried_as_a_whole(corpus):
 
 def test_a_retry_leaves_units_of_other_settings_to_the_new_generation(corpus):
     fail(corpus, ("a.pdf", 2))
-    assert list(plan_retry(corpus.store, "another").plans) == []
+    assert list(planned_retry(corpus, "another").unwritten) == []
 
 
 def test_a_retry_finishes_a_unit_that_an_unfinished_run_left_open(corpus):
     corpus.run(stop_after=8)
-    plans = list(plan_retry(corpus.store, "fp").plans)
-    assert [plan.generation for plan in plans] == [1]
+    assert [plan.generation for plan in planned_retry(corpus).unwritten] == [1]
 
 
 @pytest.mark.parametrize("changed", ["a.pdf", "b.pdf"])
@@ -519,12 +548,7 @@ def shards(corpus: Corpus, count: int, **config: Any) -> list[list[UnitPlan]]:
     """What each shard plans, one after another, none of them having read anything yet."""
     found = []
     for index in range(count):
-        plan = corpus.plan(shard_index=index, num_shards=count, **config)
-        found.append(
-            materialise(corpus.store, plan.plans, plan.others)
-            if plan.needs_materialising
-            else list(plan.plans)
-        )
+        found.append(corpus.plans(shard_index=index, num_shards=count, **config))
     return found
 
 
@@ -594,20 +618,86 @@ def test_a_document_keeps_its_markdown_file_when_a_namesake_comes(corpus):
     assert (Path(corpus.store.root) / "markdown/a.png.md").exists()
 
 
+@pytest.mark.parametrize("while_listing", [True, False], ids=["while we list", "before its plan is read"])
+def test_a_unit_that_another_process_seals_while_we_look_is_not_read_again(
+    corpus, monkeypatch, while_listing
+):
+    corpus.run(limit=1)
+    theirs = plans_of_another_cut(corpus, 4)[1]
+    corpus.store.create(plan_path(theirs.unit_id, 1), encode_plan(theirs))
+    list_output = corpus.store.list
+
+    def sealed_between(prefix: str = "") -> Any:
+        listed = list(list_output(prefix))
+        if while_listing and prefix in ("pages/", "partial/"):
+            monkeypatch.undo()
+            corpus.carry_out([theirs])
+        return iter(listed)
+
+    monkeypatch.setattr(corpus.store, "list", sealed_between)
+    stock = Stock.take(corpus.store)
+    if not while_listing:
+        monkeypatch.undo()
+        corpus.carry_out([theirs])
+    overview = survey(corpus.inputs(), cut_of(InputConfig(**TWO)))
+    plan = RunPlanner(overview, InputConfig(**TWO), corpus.store).plan_against(stock)
+    found = [document.doc_id for unit in plan.unwritten for document in unit.documents]
+    assert sorted(found) == ["b.pdf", "c.pdf", "d.pdf"]
+
+
 # Writing plans down
 
 
-def test_plans_are_written_before_any_of_them_is_worked_on_and_never_over_another(corpus):
-    plan = corpus.plan()
-    first, *others = list(plan.plans)
-    materialise(corpus.store, [first])
-    materialise(corpus.store, [replace(first, base_version="other"), *others])
-    assert read_plan(corpus.store, first.unit_id, 1) == first
-    assert all(corpus.store.read(plan_path(p.unit_id, 1)) is not None for p in others)
+def test_plans_are_written_down_as_todays_input_wants_them(corpus):
+    first, *others = list(corpus.plan().units)
+    plan = first.load()
+    corpus.written(JobPlan(1, unwritten=[plan]))
+    assert read_plan(corpus.store, plan.unit_id, 1) == replace(plan, planning=1)
+    wider = replace(plan, documents=(replace(plan.documents[0], pages="1-2"), *plan.documents[1:]))
+    assert corpus.written(JobPlan(1, unwritten=[wider, *(unit.load() for unit in others)]))
+    assert read_plan(corpus.store, plan.unit_id, 1) == replace(wider, planning=2)
+    assert all(corpus.store.read(plan_path(unit.unit_id, 1)) is not None for unit in others)
 
 
-def test_partials_of_a_generation_that_was_sealed_are_cleared_away(corpus):
+def test_an_equal_plan_that_is_there_is_left_alone(corpus):
+    plan = corpus.plan().units[0].load()
+    corpus.written(JobPlan(1, unwritten=[plan]))
+    before = everything(corpus.store)
+    corpus.written(JobPlan(1, unwritten=[plan]))
+    assert everything(corpus.store) == before
+
+
+def test_partials_of_a_generation_that_was_sealed_are_cleared_away_but_not_by_a_look(corpus):
     (plan, *_) = corpus.run()
-    materialise(corpus.store, [plan])
+    corpus.store.create(plan_path(plan.unit_id, 1), encode_plan(plan))
     assert corpus.is_finished()
+    assert list(corpus.store.list("partial/"))
+    clear(corpus.store, Stock.take(corpus.store).over)
     assert list(corpus.store.list("partial/")) == []
+
+
+def test_a_plan_that_was_written_after_its_job_had_lost_the_output_is_nobodys(corpus):
+    """The documents are in the units of who came next; the late plan would double their rows."""
+    late = plans_of_another_cut(corpus, 3)[0]
+    corpus.run(stop_after=8)
+    corpus.store.create(plan_path(late.unit_id, 1), encode_plan(late))
+    had = corpus.read.total()
+    corpus.run()
+    assert corpus.read.total() == 5 * PAGES - had
+    assert set(corpus.rows()) == corpus.complete("a.pdf", "b.pdf", "c.pdf", "d.pdf", "e.pdf")
+    assert list(corpus.store.list("partial/")) == []
+    assert corpus.is_finished()
+
+
+def test_a_late_plan_beside_sealed_units_is_nobodys_and_its_other_documents_are_read(corpus):
+    corpus.run(limit=2)
+    late = plans_of_another_cut(corpus, 3)[0]
+    corpus.store.create(plan_path(late.unit_id, 1), encode_plan(late))
+    corpus.run()
+    assert set(corpus.rows()) == corpus.complete("a.pdf", "b.pdf", "c.pdf", "d.pdf", "e.pdf")
+    assert corpus.is_finished()
+
+
+def plans_of_another_cut(corpus: Corpus, unit_documents: int) -> list[UnitPlan]:
+    """First generations of another cut of the same input."""
+    return [first_generation(unit) for unit in cut_units(corpus.inputs(), unit_documents)]

@@ -8,8 +8,9 @@ from collections.abc import Sequence
 import pytest
 
 from cluster.fleet import Cause, ReplicaUp, UnitKey
-from jobs.driver.read_queue import MAX_BLAMELESS_DEATHS, ReadOrder, ReadQueue
-from manifests.errors import JobError
+from jobs.driver.read_parts import ReadOrder
+from jobs.driver.read_queue import ReadQueue
+from jobs.driver.suspects import CONTROL_DEATHS, MEMORY_KILLS_ALONE, MEMORY_KILLS_TOGETHER
 from manifests.pages import PageSpan
 from manifests.work import RenderReport
 
@@ -65,8 +66,8 @@ def test_replicas_are_filled_to_their_windows_and_not_beyond():
         bench.add(i, 1, 2)
     assert Counter(order.replica for order in bench.queue.orders()) == {"r0": 2, "r1": 2}
     assert bench.queue.orders() == []
-    assert (bench.queue.in_flight, bench.queue.pages, bench.queue.window) == (8, 12, 8)
-    assert bench.queue.per_replica == {"r0": 4, "r1": 4}
+    assert (bench.queue.replicas.in_flight, bench.queue.pages, bench.queue.replicas.window) == (8, 12, 8)
+    assert bench.queue.replicas.per_replica == {"r0": 4, "r1": 4}
 
 
 def test_a_chunk_larger_than_the_window_is_read_all_the_same():
@@ -93,8 +94,7 @@ def test_what_was_read_is_forgotten_with_its_bytes():
     bench.queue.done(order.number, 3, 3)
     assert bench.is_empty()
     bench.queue.done(order.number, 3, 3)
-    assert bench.queue.finished == 3, "an answer that comes twice counts once"
-    assert bench.queue.finished == 3
+    assert bench.queue.finished_by["r0"] == 3, "an answer that comes twice counts once"
 
 
 def test_pages_of_a_read_that_are_done_make_room_while_the_slow_one_goes_on():
@@ -105,26 +105,14 @@ def test_pages_of_a_read_that_are_done_make_room_while_the_slow_one_goes_on():
     assert bench.queue.orders() == []
     bench.rows.update({(0, 1), (0, 2), (0, 3)})
     bench.queue.progress(slow.number, 3, 3)
-    assert (bench.queue.finished, bench.queue.in_flight) == (3, 1)
+    assert (bench.queue.finished_by["r0"], bench.queue.replicas.in_flight) == (3, 1)
     finish(bench, bench.order(), (1, 1), (1, 2), (1, 3))
     assert bench.queue.image_bytes == 40, "its images stay until all of it is read"
     finish(bench, slow, (0, 4))
-    assert (bench.queue.finished, bench.queue.finished_by["r0"]) == (7, 7)
+    assert bench.queue.finished_by["r0"] == 7
     assert bench.is_empty()
     bench.queue.progress(slow.number, 1, 1)
-    assert bench.queue.finished == 7, "what comes late of a read counts for nobody"
-
-
-def test_after_a_crash_pages_that_were_told_of_are_not_counted_again():
-    bench = Bench()
-    bench.add(0, 1, 4)
-    order = bench.order()
-    bench.rows.update({(0, 1), (0, 2), (0, 3)})
-    bench.queue.progress(order.number, 2, 2)
-    bench.die(order)
-    assert bench.queue.finished == 3
-    finish(bench, bench.order(), (0, 4))
-    assert (bench.queue.finished, bench.is_empty()) == (4, True)
+    assert bench.queue.finished_by["r0"] == 7, "what comes late of a read counts for nobody"
 
 
 @pytest.mark.parametrize("cause", [Cause.NODE, Cause.MEMORY, Cause.START])
@@ -188,106 +176,145 @@ def test_a_suspect_that_has_a_row_by_the_time_its_replica_dies_again_is_not_read
         assert bench.is_empty()
 
 
-def kill_alone(bench: Bench, times: int = 2) -> None:
+def kill_alone(bench: Bench, times: int = 2, cause: Cause = Cause.CRASH) -> None:
     for _ in range(times):
-        bench.die(bench.order())
+        bench.die(bench.order(), cause=cause)
 
 
-def test_two_deaths_alone_condemn_a_page_once_another_was_finished():
+def test_two_deaths_alone_condemn_a_page_once_another_was_answered():
     bench = Bench()
     bench.add(0, 1, 2)
     bench.die(bench.order())
-    kill_alone(bench, 3)  # page 1, its neighbour, page 1
-    bench.queue.finished_before = 0
-    assert bench.queue.condemned(nothing_else_left=False) == []
+    kill_alone(bench, 1)
     finish(bench, bench.order(), (0, 2))
-    bench.queue.finished_before = 0
-    (killer,) = bench.queue.condemned(nothing_else_left=False)
+    assert bench.queue.condemned(nothing_else=False) == []
+    kill_alone(bench, 1)
+    (killer,) = bench.queue.condemned(nothing_else=False)
     assert (killer.unit, killer.doc_index, killer.page) == (UNIT, 0, 1)
     assert killer.reason == "killed its engine: log_tail of r0"
     assert bench.is_empty()
 
 
-def test_pages_finished_by_earlier_runs_prove_only_when_nothing_else_is_left():
+def control(bench: Bench) -> ReadOrder:
+    """The order to read the built-in page, rendered when it is asked for."""
+    orders = bench.queue.orders()
+    if not orders:
+        assert bench.queue.control.must_be_rendered()
+        assert not bench.queue.control.must_be_rendered(), "it is asked for once"
+        bench.queue.control.rendered("control")
+        orders = bench.queue.orders()
+    (order,) = orders
+    assert (order.chunk, order.only, order.number) == ("control", None, bench.queue.control.read)
+    return order
+
+
+def test_the_built_in_page_is_read_alone_where_no_other_page_can_tell():
     bench = Bench()
     bench.add(0, 1, 1)
     bench.die(bench.order())
     kill_alone(bench)
-    assert bench.queue.only_unproven_left
-    bench.queue.finished_before = 9
-    assert bench.queue.condemned(nothing_else_left=False) == []
-    bench.queue.finished_before = 9
-    assert len(bench.queue.condemned(nothing_else_left=True)) == 1
+    assert bench.queue.condemned(nothing_else=True) == []
+    control(bench)
+    assert bench.queue.orders() == [], "nothing else meanwhile"
+    bench.queue.control_done()
+    bench.queue.suspects.control_answered()
+    (killer,) = bench.queue.condemned(nothing_else=True)
+    assert (killer.unit, killer.doc_index, killer.page) == (UNIT, 0, 1)
+    assert killer.reason == "killed its engine: log_tail of r0"
+    assert bench.queue.orders() == []
+    assert bench.is_empty()
 
 
-def test_without_any_page_ever_finished_nothing_is_condemned():
+def test_an_engine_that_dies_of_the_built_in_page_is_the_environments_fault():
     bench = Bench()
     bench.add(0, 1, 1)
     bench.die(bench.order())
     kill_alone(bench)
-    bench.queue.finished_before = 0
-    assert bench.queue.condemned(nothing_else_left=True) == []
-    assert bench.queue.log_tail == "log_tail of r0"
+    for _ in range(CONTROL_DEATHS):
+        assert not bench.queue.suspects.fault
+        bench.die(control(bench))
+    assert "no page was condemned" in bench.queue.suspects.fault
+    assert "log_tail of r0" in bench.queue.suspects.fault
 
 
-def test_rows_a_replica_stored_before_it_died_prove_that_its_engine_can_read():
+def test_a_control_for_the_breaker_is_read_beside_others_and_its_death_tells_nothing():
+    bench = Bench()
+    bench.add(0, 1, 4)
+    other = bench.order()
+    bench.queue.control.ask("r0")
+    bench.queue.control.rendered("control")
+    bench.die(other, control(bench))
+    assert bench.queue.control.read == 0
+    assert [order.only for order in bench.queue.orders()] == [(0,)]
+    assert not bench.queue.suspects.fault
+
+
+def test_while_orders_are_held_back_only_the_control_is_read():
+    bench = Bench()
+    bench.add(0, 1, 4)
+    bench.queue.control.ask("r0")
+    assert bench.queue.orders({"r0"}) == []
+    bench.queue.control.rendered("control")
+    assert [order.chunk for order in bench.queue.orders({"r0"})] == ["control"]
+    bench.queue.control_done()
+    assert [order.chunk for order in bench.queue.orders()] == ["chunk-0-1"]
+
+
+def test_a_page_whose_replicas_are_killed_for_memory_is_isolated_and_condemned_and_its_neighbours_are_read():
     bench = Bench()
     bench.add(0, 1, 3)
-    order = bench.order()
-    bench.rows |= {(0, 1), (0, 2)}
-    bench.die(order)
-    kill_alone(bench)
-    bench.queue.finished_before = 0
-    assert len(bench.queue.condemned(nothing_else_left=True)) == 1
+    for _ in range(MEMORY_KILLS_TOGETHER):
+        order = bench.order()
+        assert order.only in (None, (0, 1, 2))
+        bench.die(order, cause=Cause.MEMORY)
+    kills = 0
+    while not (killers := bench.queue.condemned(nothing_else=False)):
+        order = bench.order()
+        assert len(order.only) == 1
+        if order.only == (1,):
+            kills += 1
+            bench.die(order, cause=Cause.MEMORY)
+        else:
+            finish(bench, order, (0, order.only[0] + 1))
+        if kills == MEMORY_KILLS_ALONE:
+            control(bench)
+            bench.queue.control_done()
+            bench.queue.suspects.control_answered()
+    assert kills <= MEMORY_KILLS_ALONE
+    assert [killer.page for killer in killers] == [2]
+    assert killers[0].reason.startswith("needs more memory than there is: its engine was killed for memory 3")
+    assert bench.is_empty()
 
 
-def test_one_death_alone_is_not_enough_and_blameless_deaths_do_not_count():
+def test_losses_of_nodes_never_count_against_a_page():
     bench = Bench()
     bench.add(0, 1, 1)
     bench.die(bench.order())
     kill_alone(bench, 1)
-    for cause in (Cause.NODE, Cause.MEMORY) * 3:
-        bench.die(bench.order(), cause=cause)
+    kill_alone(bench, 9, Cause.NODE)
     finish(bench, bench.order(), (0, 1))
-    bench.queue.finished_before = 9
-    assert bench.queue.condemned(nothing_else_left=True) == []
+    assert bench.queue.condemned(nothing_else=True) == []
     assert bench.is_empty()
 
 
-def test_deaths_before_any_page_stop_the_job_with_the_log_tail():
-    bench = Bench(replicas=8)
-    for doc in range(8):
-        bench.add(doc, 1, 9)
-    orders = bench.queue.orders()
-    with pytest.raises(
-        JobError, match=r"(?s)before any page was finished.*no page was condemned.*log_tail of r"
-    ):
-        for order in orders:
-            bench.queue.lost(order.replica, Cause.CRASH, [order.number], f"log_tail of {order.replica}")
-
-
-def test_blameless_deaths_in_a_row_stop_the_job_and_a_finished_page_starts_the_count_anew():
-    bench = Bench()
-    bench.add(0, 1, 2)
-    for _ in range(2):
-        for _ in range(MAX_BLAMELESS_DEATHS - 1):
-            bench.die(bench.order(), cause=Cause.NODE)
-        finish(bench, bench.order())
-        bench.add(0, 1, 2)
-    with pytest.raises(JobError, match="replicas in a row were lost"):
-        for _ in range(MAX_BLAMELESS_DEATHS):
-            bench.die(bench.order(), cause=Cause.NODE)
-
-
-def test_starts_that_fail_stop_the_job_unless_another_replica_is_up_or_loading():
-    bench = Bench(replicas=1)
-    for _ in range(20):
-        bench.queue.lost("broken card", Cause.START, [], "no CUDA")
-    bench.queue.lost("r0", Cause.CRASH, [], "")
-    for _ in range(20):
-        bench.queue.lost("broken card", Cause.START, [], "no CUDA", loading=1)
-    with pytest.raises(JobError, match=r"(?s)did not start.*no CUDA"):
-        bench.queue.lost("broken card", Cause.START, [], "no CUDA", loading=0)
+def test_an_only_replica_reads_other_pages_between_suspects():
+    bench = Bench(window=4)
+    bench.add(0, 1, 12)
+    first = bench.order()
+    for doc in range(1, 4):
+        bench.add(doc, 1, 2)
+    bench.die(first)
+    read = []
+    for _ in range(40):
+        for order in bench.queue.orders():
+            alone = order.only is not None
+            read.append("alone" if alone else "work")
+            indexes = order.only if alone else (0, 1)
+            doc = int(order.chunk.split("-")[1])
+            finish(bench, order, *((doc, index + 1) for index in indexes))
+    assert read.count("alone") == 12
+    assert read.index("work") <= 4, "work goes on before all suspects are through"
+    assert bench.is_empty()
 
 
 def test_replicas_that_die_idle_prove_nothing():

@@ -8,11 +8,19 @@ from pathlib import Path
 import pytest
 
 from cluster.fleet import Cause
-from jobs.driver.render_queue import CALLS_PER_RENDERER, RenderOrder, RenderQueue, Room
+from jobs.driver.render_calls import ALONE, MAX_LOST_CONTROLS, TO_READ, RenderOrder, Room
+from jobs.driver.render_queue import CALLS_PER_RENDERER, RenderQueue
+from jobs.driver.suspects import CONTROL_DEATHS, MEMORY_KILLS_ALONE, MEMORY_KILLS_TOGETHER
 from manifests.documents import Document
-from manifests.errors import JobError
 from manifests.pages import DOCUMENT_PAGE, PageSpan, spans_of
-from manifests.work import OpenedDocument, RenderCall, RenderItem, RenderReport
+from manifests.work import (
+    PROBE_UNIT,
+    OpenedDocument,
+    RenderCall,
+    RenderItem,
+    RenderReport,
+    UnavailableSource,
+)
 from tests.actors.render_samples import renderer, text_pdf
 
 UNIT = ("u", 1)
@@ -113,7 +121,7 @@ def test_what_a_lost_node_was_rendering_is_rendered_again_together(cause):
     made = queue(item(0, PageSpan(1, 16)))
     orders = made.orders(WIDE, {"node"})
     made.lost("r0", cause, tuple(order.number for order in orders), "")
-    assert made.condemned(nothing_else_left=False) == []
+    assert made.condemned(nothing_else=False) == []
     made.renderer_up("r1", "node")
     again = made.orders(WIDE, {"node"})
     assert sorted(pages_of(order.call) for order in again) == [pages_of(order.call) for order in orders]
@@ -122,7 +130,7 @@ def test_what_a_lost_node_was_rendering_is_rendered_again_together(cause):
 def die(made: RenderQueue, order: RenderOrder, name: str = "r0") -> list:
     made.lost(name, Cause.CRASH, (order.number,), "log_tail")
     made.renderer_up(name, "node")
-    return made.condemned(nothing_else_left=False)
+    return made.condemned(nothing_else=False)
 
 
 def test_after_a_crash_each_page_is_rendered_alone_and_the_killer_is_condemned_by_its_second_death():
@@ -157,12 +165,12 @@ def test_a_document_whose_opening_kills_is_one_page_0():
         (order,) = made.orders(WIDE, {"node"})
         assert order.call.max_pages == 0, "a suspect of unknown length is only opened"
         assert die(made, order) == [], "nothing was ever rendered: that may be the environment's fault"
-    with pytest.raises(JobError, match=r"opening the document crashed the renderer twice.*no page was"):
-        made.condemned(nothing_else_left=True)
-    made.add(UNIT, [item(1, PageSpan(1, 1))])
-    (order,) = made.orders(WIDE, {"node"})
-    made.done(order.number, answer(order.call, {1: 1}))
-    (killer,) = made.condemned(nothing_else_left=False)
+    (control,) = made.orders(WIDE, {"node"})
+    assert made.control_kind(control.number) == ALONE
+    assert control.call.unit_id == PROBE_UNIT
+    assert made.control_done(control.number, answer(control.call, {0: 1}))
+    (killer,) = made.condemned(nothing_else=False)
+    assert killer.reason == "opening the document crashed the renderer twice"
     assert killer.page == 0
     assert made.outstanding[UNIT] == 0
 
@@ -199,13 +207,133 @@ def test_a_page_that_hangs_alone_is_condemned_at_once_with_the_limit(monkeypatch
     assert (killer.page, killer.reason) == (4, "rendering the page took longer than 60 s")
 
 
-def test_renderers_that_die_one_after_another_without_a_page_stop_the_job():
-    made = queue(*(item(i) for i in range(40)), renderers=1)
-    with pytest.raises(JobError, match=r"(?s)renderers died in a row.*no page was condemned.*log_tail"):
-        for _ in range(100):
-            order, *_ = made.orders(WIDE, {"node"}) or [None]
-            made.lost("r0", Cause.START, (order.number,) if order else (), "log_tail")
-            made.renderer_up("r0", "node")
+def test_renderers_that_never_come_up_are_the_environments_fault():
+    made = queue(item(0), renderers=0)
+    for _ in range(8):
+        assert not made.suspects.fault
+        made.lost("r0", Cause.START, (), "no such library")
+    assert "the renderer did not start, 8 times in a row" in made.suspects.fault
+    assert "no such library" in made.suspects.fault
+
+
+def test_a_renderer_that_dies_of_the_built_in_page_is_the_environments_fault():
+    made = queue(item(0, PageSpan(1, 1)))
+    while not made.suspects.fault:
+        (order,) = made.orders(WIDE, {"node"})
+        die(made, order)
+    assert f"{CONTROL_DEATHS} of them with a built-in page" in made.suspects.fault
+    assert "no page was condemned" in made.suspects.fault
+
+
+def test_other_renderers_go_on_at_full_width_while_suspects_are_tried_on_one():
+    made = queue(item(0, PageSpan(1, 8)), renderers=3)
+    first, *_ = made.orders(WIDE, {"node"})
+    made.add(UNIT, [item(1, PageSpan(1, 500))])
+    die(made, first, first.renderer)
+    orders = made.orders(WIDE, {"node"})
+    alone = [order for order in orders if pages_of(order.call) == [(0, 1)]]
+    assert len(alone) == 1
+    others = Counter(order.renderer for order in orders if order not in alone)
+    assert set(others) == {"r0", "r1", "r2"} - {alone[0].renderer}
+    assert all(len(pages_of(order.call)) > 1 for order in orders if order not in alone)
+
+
+def test_a_page_whose_renderers_are_killed_for_memory_is_isolated_and_its_neighbours_are_rendered():
+    made = queue(item(0, PageSpan(1, 3)))
+    kills = together = 0
+    seen: set[tuple[int, int]] = set()
+    killers = []
+    for _ in range(60):
+        orders = made.orders(WIDE, {"node"})
+        for order in orders:
+            if made.control_kind(order.number):
+                made.control_done(order.number, answer(order.call, {0: 1}))
+            elif (0, 2) in pages_of(order.call):
+                together += len(pages_of(order.call)) > 1
+                kills += 1
+                made.lost("r0", Cause.MEMORY, (order.number,), "")
+                made.renderer_up("r0", "node")
+            else:
+                seen |= set(pages_of(order.call))
+                made.done(order.number, answer(order.call, {0: 3}))
+        killers += made.condemned(nothing_else=False)
+    assert (together, kills) == (MEMORY_KILLS_TOGETHER, MEMORY_KILLS_TOGETHER + MEMORY_KILLS_ALONE)
+    assert seen == {(0, 1), (0, 3)}
+    assert [killer.page for killer in killers] == [2]
+    assert killers[0].reason.startswith("needs more memory than there is: rendering the page")
+    assert made.outstanding[UNIT] == 0
+
+
+def test_the_page_for_engines_is_rendered_on_demand_and_given_up_after_a_few_losses():
+    made = queue()
+    for _ in range(MAX_LOST_CONTROLS):
+        if not made.gave_up_control():
+            made.want_control()
+        (order,) = made.orders(WIDE, {"node"})
+        assert made.control_kind(order.number) == TO_READ
+        made.lost("r0", Cause.CRASH, (order.number,), "")
+        made.renderer_up("r0", "node")
+    assert [made.gave_up_control(), made.gave_up_control()] == [True, False]
+    assert made.orders(WIDE, {"node"}) == []
+    assert not made.suspects.is_active
+
+
+# Sources that do not answer
+
+
+def unavailable(call: RenderCall, *indexes: int) -> RenderReport:
+    return RenderReport(unavailable=tuple(UnavailableSource(i, "HTTP 503") for i in indexes))
+
+
+def test_what_is_unavailable_comes_back_later_and_once_its_place_is_down_nothing_else_is_asked(monkeypatch):
+    clock = [0.0]
+    monkeypatch.setattr("jobs.driver.render_queue.time.monotonic", lambda: clock[0])
+    made = queue(*(item(i, PageSpan(1, 1)) for i in range(40)), renderers=2)
+    asked = 0
+    for _ in range(100):
+        clock[0] += 1.0
+        for order in made.orders(WIDE, {"node"}):
+            asked += 1
+            made.done(order.number, unavailable(order.call, order.call.items[0].doc_index))
+    assert asked <= 2 * CALLS_PER_RENDERER + 12
+    assert (len(made), made.outstanding[UNIT]) == (0, 40)
+    assert made.waits_for_sources
+    clock[0] += 30.0
+    seen = run_to_the_end(made, dict.fromkeys(range(40), 1))
+    assert seen == {(i, 1): 1 for i in range(40)}
+    assert (made.outstanding[UNIT], len(made.sources)) == (0, 0)
+
+
+def test_one_document_that_is_unavailable_does_not_hold_up_the_others(monkeypatch):
+    clock = [0.0]
+    monkeypatch.setattr("jobs.driver.render_queue.time.monotonic", lambda: clock[0])
+    made = queue(*(item(i, PageSpan(1, 1)) for i in range(10)))
+    seen: Counter[tuple[int, int]] = Counter()
+    for _ in range(30):
+        clock[0] += 0.1
+        for order in made.orders(WIDE, {"node"}):
+            indexes = [one.doc_index for one in order.call.items]
+            if 0 not in indexes:
+                report = answer(order.call, dict.fromkeys(range(10), 1))
+            else:
+                before = tuple((i, PageSpan(1, 1)) for i in indexes[: indexes.index(0)])
+                opened = tuple(OpenedDocument(i, 1, "v") for i, _ in before)
+                report = RenderReport(opened, before, len(before), 9, (UnavailableSource(0, "HTTP 500"),))
+            seen.update((i, page) for i, span in report.covered for page in span)
+            made.done(order.number, report)
+    assert seen == {(i, 1): 1 for i in range(1, 10)}
+    assert made.outstanding[UNIT] == 1
+    assert made.waits_for_sources
+
+
+def test_a_closed_document_is_neither_rendered_nor_waited_for():
+    made = queue(item(0, PageSpan(1, 40)), item(1, PageSpan(1, 3)))
+    orders = made.orders(WIDE, {"node"})
+    made.close_document(UNIT, 0)
+    made.lost("r0", Cause.CRASH, tuple(order.number for order in orders), "")
+    made.renderer_up("r0", "node")
+    assert run_to_the_end(made, {0: 40, 1: 3}) == {(1, page): 1 for page in (1, 2, 3)}
+    assert made.outstanding[UNIT] == 0
 
 
 @pytest.mark.parametrize("how", ["done", "lost"])

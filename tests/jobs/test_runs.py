@@ -16,9 +16,12 @@ from PIL import Image
 
 from actors.engines.scripted.engine import Script, ScriptedEngine
 from jobs.cli.main import this_command
+from jobs.job_file import Unchanged
 from manifests.errors import JobError
-from results.claims import Claims, Owner
+from results.job_claim import JobClaim
 from results.local_store import LocalStore
+from results.owner import Owner
+from results.participants import Purpose
 from tests.actors.render_samples import text_pdf
 from tests.cluster.harness import (
     failed,
@@ -99,10 +102,12 @@ def test_a_job_refused_beside_another_leaves_no_plan_for_the_next_to_read(
 ) -> None:
     out, other = tmp_path / "out", make_pdf(tmp_path / "other.pdf", 2)
     pagefleet.succeed(corpus, "-o", out)
-    them = Claims(LocalStore(out), Owner.this_process("theirs", "other inputs"))
-    them.acquire("0123456789abcdef")
+    store = LocalStore(out)
+    settings = json.loads((out / "job.json").read_text())["fingerprint"]
+    them = JobClaim(store, Owner.this_process("theirs"), Purpose("ocr", "other inputs", settings))
+    assert them.enter(Unchanged(store), lambda seconds: False, print)
     refused = pagefleet.ocr(other, "-o", out)
-    them.release_all()
+    them.leave()
     assert refused.exit_status == 2
     assert "another job is at work on this output with other inputs (run theirs" in refused.words
     assert not (out / "partial").exists()

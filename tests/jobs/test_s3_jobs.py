@@ -12,6 +12,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from aws.s3_store import S3Store
+from jobs.job_file import Unchanged
+from results.job_claim import JobClaim
+from results.owner import Owner
+from results.participants import Purpose
 from tests.cluster.harness import TIMING, Key, make_corpus, page_keys, readable
 from tests.jobs.command import Commands, Said
 from tests.s3_server import Fault, S3Server
@@ -213,3 +218,32 @@ def test_a_job_that_may_not_seal_stops_and_later_goes_on_without_reading_again(
     assert said.exit_status == 0, said.words
     assert not set(pagefleet.read) & before
     _verify(pagefleet, bucket)
+
+
+@pytest.mark.parametrize("headers", [(), ("If-None-Match",), ("If-Match",)])
+def test_an_output_on_a_server_that_ignores_conditions_is_for_one_job_at_a_time(
+    pagefleet: Commands, bucket: S3Server, corpus: Path, headers: tuple[str, ...]
+) -> None:
+    bucket.proxy.ignore_conditions(*headers)
+    told = "ignores the conditions of writes (If-None-Match, If-Match)"
+    words = [f"{bucket.uri}/in", "-o", f"{bucket.uri}/out", "--s3-endpoint-url", bucket.url]
+    shard = pagefleet.ocr(*words, "--num-shards", "2", sets=SETS, **SCRIPT)
+    assert shard.exit_status == 2, shard.words
+    assert told in shard.words
+    assert not _listed(bucket, "out/")
+    alone = _ocr(pagefleet, bucket)
+    assert alone.exit_status == 0, alone.words
+    assert f"warning: {bucket.uri}/out {told}" in alone.words
+    assert sorted(_keys(_rows(bucket))) == sorted(page_keys(corpus))
+    assert not [*_listed(bucket, "out/partial/"), *_listed(bucket, "out/claims/")]
+    _verify(pagefleet, bucket)
+
+    store = S3Store(f"{bucket.uri}/out", bucket.config())
+    them = JobClaim(store, Owner.this_process("theirs"), Purpose("ocr"))
+    assert them.enter(Unchanged(store), lambda seconds: False, print)
+    beside = _ocr(pagefleet, bucket)
+    them.leave()
+    assert beside.exit_status == 2, beside.words
+    assert "run theirs" in beside.words
+    assert "cannot be shared" in beside.words
+    assert not pagefleet.read

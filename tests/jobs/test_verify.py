@@ -31,6 +31,7 @@ from manifests.pages import plan_pages
 from manifests.reader import read_manifest
 from manifests.units import UnitPlan
 from results.assembly import IMAGE_FLAG, PageText, document_markdown, markdown_file, page_image_file
+from results.beyond import beyond_pages
 from results.rows import BLANK_TEXT, SCHEMA, SCHEMA_VERSION, ResultRow, Status, rows_to_batch
 from results.unit_files import (
     FOOTER_KEY,
@@ -41,6 +42,10 @@ from results.unit_files import (
     plan_path,
     sealed_path,
 )
+
+JOB = json.dumps(
+    {"fingerprint": "f1", "replaced": False, "inputs": ["in"], "config": {"input": {"max_pages": 0}}}
+).encode()
 
 Tamper = Callable[["Job"], None]
 
@@ -54,7 +59,9 @@ class Sealed:
     rows: list[ResultRow]
     generation: int = 1
     cut_pages: int = 0
+    variants: tuple[str, ...] = ("",)
     counts: dict[str, int] | None = None
+    fingerprints: dict[str, int] | None = None
     footer: bytes | None = None
     table: Callable[[pa.Table], pa.Table] = lambda table: table
 
@@ -87,9 +94,8 @@ class Job:
         row = ResultRow(doc_id, uri, 0, Status.OK, page_count=page_count, source_version=version)
         rows = [self.page(row, page) for span in plan.read for page in span]
         rows += [
-            replace(row, page=page, status=Status.SKIPPED, reason="beyond last page")
-            for span in plan.beyond
-            for page in span
+            replace(row, page=page, status=Status.SKIPPED, reason=reason)
+            for page, reason in beyond_pages(plan.beyond)
         ]
         if not page_count:
             rows = [replace(row, status=Status.FAILED, reason="not a PDF")]
@@ -109,10 +115,11 @@ class Job:
     def write(self) -> Path:
         totals: Counter[str] = Counter()
         if not (self.out / "job.json").exists():
-            self.put("job.json", b"{}")
+            self.put("job.json", JOB)
         for unit in self.units.values():
             counts = Counter(str(row.status) for row in unit.rows)
             totals += counts
+            made = dict(Counter(row.fingerprint for row in unit.rows))
             footer = Footer(
                 unit.unit_id,
                 unit.generation,
@@ -120,6 +127,8 @@ class Job:
                 dict(counts) if unit.counts is None else unit.counts,
                 tuple(unit.documents),
                 unit.cut_pages,
+                fingerprints=made if unit.fingerprints is None else unit.fingerprints,
+                variants=unit.variants,
             )
             data = unit.footer if unit.footer is not None else json.dumps(footer.to_json()).encode()
             table = unit.table(pa.Table.from_batches([rows_to_batch(unit.rows)]))
@@ -193,7 +202,7 @@ def test_a_faultless_output_is_well(job: Job) -> None:
 
 def test_a_job_that_never_came_to_its_end_is_not_well_even_without_a_unit(tmp_path: Path) -> None:
     job = Job(tmp_path)
-    job.put("job.json", b"{}")
+    job.put("job.json", JOB)
     findings = verify(str(job.out))
     assert kinds(findings) == {Kind.UNFINISHED: 1}
     assert "summary.json: is not there" in texts(findings)
@@ -298,6 +307,19 @@ def wrong_counts(job: Job) -> None:
     job.units["aa"].counts = {"ok": 1, "failed": 3}
 
 
+def wrong_fingerprints(job: Job) -> None:
+    job.units["aa"].fingerprints = {"": 13, "f2": 1}
+
+
+def row_of_another_fingerprint(job: Job) -> None:
+    job.units["aa"].fingerprints = {"": 15}
+    change_row(job, 0, fingerprint="f2")
+
+
+def row_of_another_place(job: Job) -> None:
+    change_row(job, 0, uri="/elsewhere/one.pdf")
+
+
 def wrong_cut(job: Job) -> None:
     job.units["aa"].cut_pages = 0
 
@@ -377,6 +399,9 @@ BEFORE: list[tuple[Tamper, dict[Kind, int], str]] = [
     (ok_page_0, {Kind.INVALID: 1}, "broken.pdf page 0 in pages/bb.parquet: page 0 is a document"),
     (null_variant, {Kind.INVALID: 2}, "doc_id, page, variant or status is null"),
     (wrong_counts, {Kind.FOOTER: 3}, "pages/aa.parquet: its footer counts 1 ok rows, there are 7"),
+    (wrong_fingerprints, {Kind.FOOTER: 2}, "counts 13 rows of fingerprint '', there are 15"),
+    (row_of_another_fingerprint, {Kind.FOOTER: 2}, "counts 0 rows of fingerprint 'f2', there are 1"),
+    (row_of_another_place, {Kind.FOOTER: 1}, "one.pdf page 1 in pages/aa.parquet: was not read from"),
     (wrong_cut, {Kind.FOOTER: 1}, "counts 0 pages cut by max_pages, there are 6"),
     (wrong_page_count, {Kind.FOOTER: 1}, "greek/one.pdf page 1 in pages/aa.parquet: page_count differs"),
     (wrong_generation, {Kind.FOOTER: 1}, "rows of a later generation"),
@@ -553,7 +578,7 @@ def test_a_source_whose_name_is_not_utf8_is_found(job: Job) -> None:
     job.units["bb"].documents[-1] = replace(
         sealed, document=replace(sealed.document, uri=uri), version=version
     )
-    job.units["bb"].rows[-1] = replace(job.units["bb"].rows[-1], source_version=version)
+    job.units["bb"].rows[-1] = replace(job.units["bb"].rows[-1], uri=uri, source_version=version)
     out = str(job.write())
     assert verify(out).ok
     assert not verify(out).warnings
@@ -565,8 +590,73 @@ def test_captions_of_one_image_in_two_styles_are_two_rows(tmp_path: Path) -> Non
     job = Job(tmp_path)
     job.add("aa", "photo.png", 1, markdown="")
     unit = job.units["aa"]
-    unit.rows = [replace(unit.rows[0], variant=style) for style in ("short", "long")]
+    unit.variants = ("short", "long")
+    unit.rows = [replace(unit.rows[0], variant=style) for style in unit.variants]
     assert verify(str(job.write())).ok
+    del unit.rows[1]
+    assert "photo.png page 1 in pages/aa.parquet: has no row" in texts(verify(str(job.write())))
+    unit.rows += [replace(unit.rows[0], variant=style) for style in ("long", "longer")]
+    findings = verify(str(job.write()))
+    assert kinds(findings) == {Kind.ORPHAN: 1}
+    assert "is in variant 'longer', owed are 'short', 'long'" in texts(findings)
+
+
+def test_the_markdown_shows_one_variant_and_the_failure_of_a_document_counts_for_all(tmp_path: Path) -> None:
+    job = Job(tmp_path)
+    job.add("aa", "photo.png", 2)
+    job.add("aa", "broken.png", 0)
+    unit = job.units["aa"]
+    unit.variants = ("short", "long")
+    pages = [replace(row, page=page) for row in unit.rows[:1] for page in (1, 2)]
+    short, long = ([replace(r, variant=v, text=f"{v} {r.page}") for r in pages] for v in ("short", "long"))
+    unit.rows = [*short, *long, unit.rows[-1]]
+    job.write()
+    job.write_markdown(unit.documents[0].document, short)
+    assert verify(str(job.out)).ok
+    job.write_markdown(unit.documents[0].document, long)
+    assert kinds(verify(str(job.out))) == {Kind.MARKDOWN: 1}
+
+
+def test_a_folder_that_moved_between_two_runs_is_well(job: Job) -> None:
+    change_row(job, 0, uri="/before/one.pdf")
+    unit = job.units["aa"]
+    assert kinds(verify(str(job.write()))) == {Kind.FOOTER: 1}
+    unit.documents[0] = replace(unit.documents[0], uris=("/before/one.pdf",))
+    assert verify(str(job.write())).ok
+
+
+def test_many_pages_past_the_end_are_few_rows(tmp_path: Path) -> None:
+    job = Job(tmp_path)
+    job.add("aa", "one.pdf", 10, pages="1-9,20-900000,950000-999999")
+    unit = job.units["aa"]
+    assert len(unit.rows) == 9 + 1001
+    findings = verify(str(job.write()))
+    assert findings.ok, report(findings)
+    unit.rows[-1] = replace(unit.rows[-1], reason="beyond last page")
+    assert kinds(verify(str(job.write()))) == {Kind.INVALID: 1}
+    del unit.rows[-1]
+    assert kinds(verify(str(job.write()))) == {Kind.MISSING: 1}
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"{",
+        b"[]",
+        b"{}",
+        JOB[:-9],
+        JOB.replace(b'"f1"', b"1"),
+        JOB.replace(b'{"max_pages": 0}', b"7"),
+        b"\xff",
+    ],
+)
+def test_a_damaged_job_file_is_not_well(job: Job, data: bytes) -> None:
+    job.write()
+    job.put("job.json", data)
+    findings = verify(str(job.out))
+    assert kinds(findings) == {Kind.UNREADABLE: 1}
+    assert "job.json: is not a job's file as documented" in texts(findings)
 
 
 def test_different_pages_of_a_document_may_stand_in_two_units(tmp_path: Path) -> None:
@@ -592,7 +682,7 @@ def test_many_doubled_rows_are_counted_and_the_first_are_named(tmp_path: Path) -
 
 def test_documents_that_no_manifest_names_and_those_it_names_in_vain_are_told(job: Job) -> None:
     named = ["greek/one.pdf", "greek/two.pdf", "greek/open.pdf", "greek/cut.pdf", "broken.pdf"]
-    job.put("job.json", b'{"config": {"input": {"max_pages": 3}}}')
+    job.put("job.json", JOB.replace(b'"max_pages": 0', b'"max_pages": 3'))
     pages = {"greek/one.pdf": "1-5", "greek/two.pdf": "2-3,6-7", "greek/open.pdf": "1,5-"}
     rows = [{"uri": "x", "id": name, "pages": pages.get(name, "")} for name in [*named, "lost.pdf"]]
     manifest = job.manifest(rows)
@@ -617,7 +707,7 @@ def test_a_trial_run_owes_no_more_of_its_manifest_than_its_cut(job: Job) -> None
     manifest = job.manifest([{"uri": "x", "id": doc_id, "pages": pages.get(doc_id, "")} for doc_id in ids])
     out = str(job.write())
     assert kinds(verify(out, [manifest])) == {Kind.MISSING: 6}
-    job.put("job.json", b'{"config": {"input": {"max_pages": 3}}}')
+    job.put("job.json", JOB.replace(b'"max_pages": 0', b'"max_pages": 3'))
     assert verify(out, [manifest]).ok
 
 
@@ -660,8 +750,31 @@ def test_wanted_pages_are_those_of_the_planner() -> None:
         plan = plan_pages(selection, max_pages, page_count)
         wanted = verify_format.wanted_pages(selection, max_pages, page_count)
         assert wanted.inside.tolist() == [page for span in plan.read for page in span], selection
-        assert wanted.beyond.tolist() == [page for span in plan.beyond for page in span], selection
+        assert wanted.beyond.tolist() == [page for page, _ in beyond_pages(plan.beyond)], selection
         assert wanted.cut == plan.cut
+
+
+def test_pages_past_the_end_of_one_selection_only_are_the_difference() -> None:
+    dice = random.Random(7)
+    for _ in range(500):
+        first, second = (
+            ",".join(
+                f"{a}-{a + dice.randint(0, 6)}"
+                for a in (dice.randint(1, 20) for _ in range(dice.randint(1, 4)))
+            )
+            for _ in "ab"
+        )
+        a, b = ({p for span in plan_pages(s, 0, 5).beyond for p in span} for s in (first, second))
+        assert verify_format.past_the_end_of_one_only(first, second, 5).tolist() == sorted(a - b)
+
+
+def test_a_manifest_may_ask_for_some_of_many_pages_past_the_end(tmp_path: Path) -> None:
+    job = Job(tmp_path)
+    job.add("aa", "one.pdf", 10, pages="1-900000")
+    out = str(job.write())
+    assert verify(out, [job.manifest([{"uri": "x", "id": "one.pdf", "pages": "2,5000-899999"}])]).ok
+    findings = verify(out, [job.manifest([{"uri": "x", "id": "one.pdf", "pages": "1-900007"}])])
+    assert kinds(findings) == {Kind.MISSING: 7}
 
 
 def test_expected_markdown_is_what_assembly_writes() -> None:
@@ -730,7 +843,8 @@ def test_an_output_and_sources_on_s3_are_verified(job: Job, s3: Any) -> None:
         job.add("bb", f"{name}.png", 1)
         document = replace(job.units["bb"].documents[-1].document, uri=f"{s3.uri}/in/photo.png")
         job.units["bb"].documents[-1] = SealedDocument(document, 1, version)
-        job.units["bb"].rows[-1] = replace(job.units["bb"].rows[-1], source_version=version)
+        row = replace(job.units["bb"].rows[-1], uri=document.uri, source_version=version)
+        job.units["bb"].rows[-1] = row
     job.write()
     for path in job.out.rglob("*"):
         if path.is_file():

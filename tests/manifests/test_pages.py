@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -15,6 +17,7 @@ from manifests.pages import (
     plan_pages,
     spans_of,
     subtract_pages,
+    subtract_spans,
 )
 
 PAGES = st.sets(st.integers(1, 200), max_size=60)
@@ -77,6 +80,31 @@ def test_spans_survive_formatting_and_parsing(pages: set[int]) -> None:
 def test_subtracting_pages_leaves_the_others(pages: set[int], taken: set[int]) -> None:
     left = subtract_pages(spans_of(pages), taken)
     assert {page for span in left for page in span} == pages - taken
+
+
+@given(st.lists(PAGES, max_size=3), st.lists(PAGES, max_size=3))
+def test_subtracting_spans_is_subtracting_their_pages(some: list[set[int]], taken: list[set[int]]) -> None:
+    spans = [span for pages in some for span in spans_of(pages)]
+    left = subtract_spans(spans, [span for pages in taken for span in spans_of(pages)])
+    wanted = set[int]().union(*some) - set[int]().union(*taken)
+    assert {page for span in left for page in span} == wanted
+    if any(taken):
+        assert left == spans_of(wanted)
+
+
+def test_a_million_pages_cost_what_their_spans_cost() -> None:
+    """``pages: "1-999999"`` of a document of ten pages is planned in the memory of a few spans."""
+    tracemalloc.start()
+    try:
+        (beyond,) = plan_pages("1-999999", 0, 10).beyond
+        assert subtract_spans([beyond], [PageSpan(20, 900_000)]) == (
+            PageSpan(11, 19),
+            PageSpan(900_001, 999_999),
+        )
+        assert subtract_pages([beyond], [500]) == (PageSpan(11, 499), PageSpan(501, 999_999))
+        assert tracemalloc.get_traced_memory()[1] < 64 << 10
+    finally:
+        tracemalloc.stop()
 
 
 @given(PAGES, st.integers(0, 30), st.integers(0, 220))

@@ -174,6 +174,14 @@ def test_files_and_folders_in_the_way_are_explained(store: LocalStore, tmp_path:
         list(LocalStore(tmp_path / "out" / "file").list())
 
 
+def test_a_pipe_in_the_place_of_an_object_is_refused_and_never_waited_for(store: LocalStore) -> None:
+    store.create("file", b"x")
+    os.mkfifo(Path(store.root, "job.json"))
+    for read in (lambda: store.read("job.json"), lambda: store.read_tail("job.json", 10)):
+        with pytest.raises(StoreError, match=r"job\.json: is a pipe, not a regular file"):
+            read()
+
+
 def test_sweep_takes_only_old_temporary_files(store: LocalStore) -> None:
     version = store.replace("a", b"x")
     store.replace("a", b"y", if_match=version)

@@ -20,7 +20,7 @@ from results.rows import SCHEMA, ResultRow, Status, rows_to_batch
 from results.unit_files import (
     FOOTER_KEY,
     Footer,
-    OpenUnit,
+    OpenGeneration,
     SealedDocument,
     encode_plan,
     encode_table,
@@ -143,6 +143,6 @@ def test_listings_find_sealed_units_open_generations_and_their_rows_and_nothing_
         store.create(f"{partial_prefix(unit_id, generation)}r-1.parquet", b"")
     store.create("partial/c/g0001/r-1.parquet", b"rows whose plan was deleted")
     assert [unit_id for unit_id, _ in list_sealed(store)] == ["u"]
-    assert list_open(store) == [OpenUnit("a", 1), OpenUnit("b", 12)]
+    assert list_open(store) == [OpenGeneration("a", 1), OpenGeneration("b", 12)]
     assert list_partials(store, "b", 12) == [f"partial/b/g0012/r-{n}.parquet" for n in (1, 2)]
     assert list_partials(store, "b", 1) == []

@@ -17,7 +17,7 @@ from manifests.documents import Document
 from manifests.errors import StoreError
 from manifests.pages import PageSpan
 from manifests.units import UnitPlan
-from results import sealing
+from results import merging
 from results.local_store import LocalStore
 from results.rows import SCHEMA, ResultRow, Status, rows_to_batch
 from results.store import Created
@@ -55,6 +55,12 @@ class BreakableStore(LocalStore):
             raise self.error
         self.before_create(path)
         return super().create(path, data)
+
+    def create_file(self, path: str, file: Path) -> Created:
+        if self.error is not None:
+            raise self.error
+        self.before_create(path)
+        return super().create_file(path, file)
 
     def delete(self, path: str) -> None:
         self.before_delete(path)
@@ -362,7 +368,9 @@ def test_sealing_in_groups_gives_the_same_file_as_sealing_at_once(tmp_path, monk
     now = datetime.now(UTC)
     tables, texts = [], []
     for rows_at_once in (20_000, group_rows):
-        monkeypatch.setattr(sealing, "GROUP_ROWS", rows_at_once)
+        monkeypatch.setattr(merging, "STEP_BYTES", rows_at_once * merging.ROW_BYTES)
+        monkeypatch.setattr(merging, "WAITING_BYTES", 3 * rows_at_once * merging.ROW_BYTES)
+        monkeypatch.setattr(merging, "MIN_SLICE_BYTES", 1)
         store = BreakableStore(tmp_path / f"out-{rows_at_once}")
         writer = UnitWriter(store, WriterConfig("run", "fp", LONG_S))
         writer.open(plan(*(document(name) for name in "dacb")))
@@ -559,14 +567,14 @@ def test_a_next_generation_killed_after_history_was_kept_ends_the_same(store, wr
     writer.flush()
     history = store.read(history_path(UNIT, 1))
     assert history is None
-    real = LocalStore.replace
+    real = LocalStore.replace_file
 
-    def die_here(self, path, data, if_match=None):
+    def die_here(self, path, file, if_match=None):
         if path == sealed_path(UNIT):
             raise Killed
-        return real(self, path, data, if_match)
+        return real(self, path, file, if_match)
 
-    monkeypatch.setattr(LocalStore, "replace", die_here)
+    monkeypatch.setattr(LocalStore, "replace_file", die_here)
     with pytest.raises(Killed):
         writer.seal(UNIT, 2, {})
     monkeypatch.undo()

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from actors.engines.base import Completion, EngineInfo, Request
+from actors.engines.base import Completion, Engine, EngineInfo, Request
 from actors.engines.rapidocr.engine import RapidOcrEngine
 from actors.engines.tesseract.engine import TesseractEngine
 from manifests.errors import ConfigError
@@ -15,7 +15,7 @@ BELIEVABLE = 0.5
 """Mean confidence of Tesseract from which on its reading replaces one that is known to be wrong."""
 
 
-class AutoEngine:
+class AutoEngine(Engine):
     """Asks RapidOCR first, and Tesseract for pages in a script that RapidOCR does not cover.
 
     Without Tesseract, or without the language, the page keeps what RapidOCR said of it: what it could
@@ -28,7 +28,7 @@ class AutoEngine:
 
     @property
     def info(self) -> EngineInfo:
-        return EngineInfo(name="auto", concurrency=1, window=2)
+        return EngineInfo(name="auto", concurrency=1, window=2, deterministic=True)
 
     async def read(self, request: Request) -> Completion:
         first = _signed(await self._rapidocr.read(request), self._rapidocr.info)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from actors.engines.base import Completion, Image
-from actors.engines.line_ocr.unread import NO_TEXT_FLAG, UNREAD_FLAG, has_ink, unread_print
+from actors.engines.base import NO_TEXT_FLAG, Completion, Image
+from actors.engines.line_ocr.unread import UNREAD_FLAG, unread_print
 from actors.engines.line_ocr.upright import Upright
 from actors.layout.compose import BOX_SCALE, compose, scaled_box
 from actors.layout.lines import Rules, TextLine
@@ -41,7 +41,7 @@ def nothing_read(image: Image) -> Completion:
     unread = unread_print(image, ())
     if unread:
         return Completion("", flags=(UNREAD_FLAG,), unread=unread)
-    return Completion("", flags=(NO_TEXT_FLAG,) if has_ink(image) else ())
+    return Completion("", flags=(NO_TEXT_FLAG,))
 
 
 def _rescaled(

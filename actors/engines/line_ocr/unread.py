@@ -15,7 +15,7 @@ import numpy as np
 from actors.engines.base import Image
 from actors.layout.lines import Box
 
-UNREAD_FLAG, NO_TEXT_FLAG = "unread_ink", "no_text"
+UNREAD_FLAG = "unread_ink"
 CONTRAST, LESS = 56, 0.8
 """Grey levels between ink and what is around it, and the share of them on the smaller pages. What shines
 through from the other side has less."""
@@ -34,7 +34,6 @@ second holds for a bar of many strokes."""
 CHECKED_PIXELS = 12_000_000
 MANY_LINES = 8
 """Lines left unread from which on it matters whether they are more than those that were read."""
-INK, MIN_INK = 60, 1e-4
 
 Bar = tuple[int, int, int, int, float]
 """x1, y1, x2, y2 and strokes."""
@@ -84,12 +83,6 @@ def few_lines_of_print(image: Image, at_most: int) -> list[Box]:
 
 def _touch(one: Box, other: Box) -> bool:
     return one[0] <= other[2] and other[0] <= one[2] and one[1] <= other[3] and other[1] <= one[3]
-
-
-def has_ink(image: Image) -> bool:
-    """Whether anything on the page stands out from its ground."""
-    gray = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY).astype(np.int16)
-    return bool(np.mean(np.abs(gray - int(np.median(gray))) > INK) > MIN_INK)
 
 
 def _bars(gray: Any) -> Iterator[Bar]:

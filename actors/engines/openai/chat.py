@@ -10,6 +10,7 @@ from typing import Any
 from uuid import uuid4
 
 from actors.engines.base import Completion, Request
+from actors.engines.finish import ERROR, LENGTH, REFUSAL, REPETITION, finish_reason
 from actors.engines.openai.failures import Fault, ServerFailure, message_in
 from actors.engines.prompts import IMAGE, split_prompt
 from actors.engines.repetition import text_repeats
@@ -17,15 +18,9 @@ from actors.engines.repetition import text_repeats
 PART_BYTES = 3 * 2**16
 """A multiple of three, so that base64 of parts is base64 of the whole."""
 OK = 200
-CUT = ("length", "max_tokens")
 LIMITS = {"max_tokens", "max_completion_tokens", "min_tokens"}
 """Fields that a request's own limit lowers."""
-FINISH_REASONS = {
-    "stop": "stop",
-    **dict.fromkeys(CUT, "length"),
-    "repetition": "repetition",  # vLLM's repetition_detection
-    "abort": "abort",
-}
+LONGEST_REFUSAL = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,11 +50,11 @@ class Body:
 class ChatFormat:
     """Bodies of requests to one model, with the fields that all of them share.
 
-    A field that is None is left out.
+    A field that is None is left out, the temperature too.
     """
 
     def __init__(self, fields: Mapping[str, Any]) -> None:
-        self._fields = {name: value for name, value in fields.items() if value is not None}
+        self._fields = fields
         self._mark = uuid4().hex  # stands for an image's data; no prompt can hold it by chance or malice
         self._data_url = f"data:image/jpeg;base64,{self._mark}"
 
@@ -67,7 +62,8 @@ class ChatFormat:
         """The JSON of a request. Raises EngineError when prompt and images do not match."""
         content = self._content(split_prompt(request.prompt, len(request.jpegs)))
         messages = [{"role": "user", "content": content}]
-        fields = {"temperature": request.temperature, **self._fields, "messages": messages}
+        given = {"temperature": request.temperature, **self._fields, "messages": messages}
+        fields = {name: value for name, value in given.items() if value is not None}
         if request.max_tokens:
             limited = {name: value for name, value in fields.items() if name in LIMITS and type(value) is int}
             fields |= {name: min(value, request.max_tokens) for name, value in limited.items()}
@@ -91,27 +87,30 @@ def completion_of(body: bytes) -> Completion:
     try:
         answer = json.loads(body)
         choice = answer["choices"][0]
-        text, finish = choice["message"]["content"], choice.get("finish_reason")
+        message = choice["message"]
+        text, refusal, ending = message.get("content"), message.get("refusal"), choice.get("finish_reason")
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
-        words = f"its answer is no chat completion: {_excerpt(body)}"
-        raise ServerFailure(Fault.SPOILED, words, status=OK) from None
-    if finish == "content_filter":
-        raise ServerFailure(Fault.REQUEST, "the server's content filter withheld the answer")
-    if text is None and finish in CUT:  # a model that thinks first did not come to its answer
+        told = f"its answer is no chat completion: {_excerpt(body)}"
+        raise ServerFailure(Fault.SPOILED, told, status=OK) from None
+    text = _joined(text) if isinstance(text, list) else text
+    reason, detail = finish_reason(ending), ""
+    if isinstance(refusal, str) and refusal.strip():
+        reason, detail = REFUSAL, " ".join(refusal.split())[:LONGEST_REFUSAL]
+    elif reason == REFUSAL:
+        detail = str(ending)
+    if text is None and reason in (LENGTH, REFUSAL):  # withheld; or a model thought until its limit
         text = ""
-    if isinstance(text, list):
-        text = _joined(text)
-    if not isinstance(text, str) or finish == "error":
+    if not isinstance(text, str) or reason == ERROR:
         raise ServerFailure(Fault.SPOILED, f"its answer holds no text: {_excerpt(body)}", status=OK)
-    finish_reason = FINISH_REASONS.get(finish, "stop") if isinstance(finish, str) else "stop"
-    if finish_reason == "length" and text_repeats(text):
-        finish_reason = "repetition"
+    if reason == LENGTH and text_repeats(text):
+        reason = REPETITION
     usage = answer.get("usage")
     return Completion(
         text,
-        finish_reason=finish_reason,
+        finish_reason=reason,
         prompt_tokens=_count(usage, "prompt_tokens"),
         completion_tokens=_count(usage, "completion_tokens"),
+        detail=detail,
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from actors.engines.base import Completion, EngineInfo, Request
+from actors.engines.base import Completion, Engine, EngineInfo, Request
 from actors.engines.config import EngineConfig
 from actors.engines.openai.address import server_addresses
 from actors.engines.openai.chat import ChatFormat
@@ -18,7 +18,7 @@ LOOP = {"min_pattern_size": 50, "max_pattern_size": 100, "min_count": 12}
 """vLLM's servers end an answer by the same rule as the vllm engine (``actors.engines.vllm.sampling``)."""
 
 
-class OpenAiEngine:
+class OpenAiEngine(Engine):
     """Passes pages on to servers, to each as many as it can take.
 
     The constructor asks the servers what they serve and blocks meanwhile. Raises ConfigError when none
@@ -37,6 +37,7 @@ class OpenAiEngine:
             whitelist = check.token_ids(served, config.sampling.ngram_whitelist) if guarded else []
         self._model = served.model
         self._format = ChatFormat(_fields(config, served, whitelist))
+        self._pool = ServerPool(self._addresses, settings.max_concurrency, settings.outage_s)
         self._client: ServerClient | None = None
 
     @property
@@ -53,6 +54,10 @@ class OpenAiEngine:
             limits_time=True,
         )
 
+    @property
+    def waiting(self) -> str:
+        return self._pool.waiting
+
     async def read(self, request: Request) -> Completion:
         if self._client is None:  # here, because it belongs to the loop that reads
             self._client = self._connect()
@@ -64,13 +69,12 @@ class OpenAiEngine:
 
     def _connect(self) -> ServerClient:
         settings = self._config.openai
-        pool = ServerPool(self._addresses, settings.max_concurrency, settings.outage_s)
         patience = Patience(
             connect_s=settings.connect_timeout_s,
             answer_s=self._config.page_timeout_s,
             attempts=settings.attempts,
         )
-        return ServerClient(pool, self._key, patience, self._format.probe())
+        return ServerClient(self._pool, self._key, patience, self._format.probe())
 
 
 def _is_guarded(config: EngineConfig, served: Served) -> bool:

@@ -32,6 +32,7 @@ class Fault(StrEnum):
 STATUS_FAULTS = {
     400: Fault.REQUEST,
     401: Fault.SETUP,
+    402: Fault.SETUP,
     403: Fault.SETUP,
     404: Fault.SETUP,
     405: Fault.SETUP,
@@ -55,11 +56,11 @@ class ServerFailure(Exception):
     """
 
     def __init__(
-        self, fault: Fault, words: str, status: int | None = None, retry_after_s: float | None = None
+        self, fault: Fault, message: str, status: int | None = None, retry_after_s: float | None = None
     ) -> None:
-        super().__init__(words)
+        super().__init__(message)
         self.fault = fault
-        self.words = words
+        self.message = message
         self.status = status
         self.retry_after_s = retry_after_s
 
@@ -68,11 +69,11 @@ def failure_of_status(status: int, headers: Mapping[str, str], body: bytes) -> S
     """The failure an HTTP status other than 200 stands for."""
     fault = STATUS_FAULTS.get(status, Fault.SPOILED if status >= 500 else Fault.SETUP)
     retry_after_s = retry_after(headers.get("Retry-After", ""), time.time())
-    message = message_in(body)
+    detail = message_in(body)
     moved = f" to {headers['Location']}" if "Location" in headers else ""
     later = f" (asks to wait {retry_after_s:,.0f} s)" if retry_after_s else ""
-    words = f"HTTP {status}{moved}{later}{': ' if message else ''}{message}"
-    return ServerFailure(fault, words, status, retry_after_s)
+    message = f"HTTP {status}{moved}{later}{': ' if detail else ''}{detail}"
+    return ServerFailure(fault, message, status, retry_after_s)
 
 
 def retry_after(value: str, now: float) -> float | None:

@@ -41,9 +41,9 @@ class ApiKey:
     def headers(self) -> dict[str, str]:
         return {"Authorization": f"Bearer {self.value}"} if self.value else {}
 
-    def hidden_in(self, words: str) -> str:
-        """Words of a server, which may repeat the key, without it."""
-        return words.replace(self.value, "***") if self.value else words
+    def hidden_in(self, message: str) -> str:
+        """A server's message, which may repeat the key, without it."""
+        return message.replace(self.value, "***") if self.value else message
 
     def struck_from(self, answer: bytes) -> bytes:
         """A server's answer without the key, before any piece of it is shown or stored."""

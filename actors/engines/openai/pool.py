@@ -11,10 +11,14 @@ from dataclasses import dataclass, field
 
 from actors.engines.openai.failures import Fault, ServerFailure
 from actors.engines.openai.limit import AdaptiveLimit
-from manifests.errors import EngineDead
+from manifests.errors import EngineUnavailable
 
 FIRST_REST_S = 0.5
 LONGEST_REST_S = 15.0
+TOLD_AFTER_S = 2.0
+"""An outage that is over sooner is not worth a word."""
+QUIET_S = 60.0
+"""No answer to anything for so long is told, although it may be that pages take their time."""
 
 
 def backoff_s(times: int) -> float:
@@ -37,7 +41,7 @@ class Server:
     """Then one request at a time finds out whether it is back."""
     failing_since: float | None = None
     answered_at: float = float("-inf")
-    last_words: str = ""
+    last_error: str = ""
 
     def has_room(self, now: float) -> bool:
         return now >= self.open_at and self.in_flight < (1 if self.is_down else self.limit.value)
@@ -64,6 +68,7 @@ class ServerPool:
         self.servers = [Server(address, AdaptiveLimit(most)) for address in addresses]
         self._outage_s = outage_s
         self._waiters: deque[_Waiter] = deque()
+        self._quiet_since = float("-inf")
         self._timer: asyncio.TimerHandle | None = None
 
     @property
@@ -71,10 +76,23 @@ class ServerPool:
         """Whether any server ever answered well."""
         return any(server.answered_at > float("-inf") for server in self.servers)
 
+    @property
+    def waiting(self) -> str:
+        """What requests wait for at present, as a sentence for people; empty while servers answer."""
+        now = time.monotonic()
+        outage_s = now - self._silent_since()
+        if outage_s >= TOLD_AFTER_S:
+            limit = f"engine.openai.outage_s is {self._outage_s:g}"
+            return f"servers do not answer for {outage_s:.0f} s ({limit}): {self._errors()}"
+        in_flight = sum(server.in_flight for server in self.servers)
+        if in_flight and now - self._quiet_since >= QUIET_S:
+            return f"no answer for {now - self._quiet_since:.0f} s to any of {in_flight} requests"
+        return ""
+
     async def acquire(self, avoid: Server | None = None) -> Server:
         """A place at a server, at another than ``avoid`` where there is one with room.
 
-        Waits for room. Raises EngineDead when no server has answered well for as long as an outage may
+        Waits for room. Raises EngineUnavailable when no server has answered well for as long as an outage may
         last.
         """
         waiter = _Waiter(avoid)
@@ -94,7 +112,7 @@ class ServerPool:
 
     def answered(self, server: Server, sent_at: float) -> None:
         """Give a place back after a good answer to a request sent at ``sent_at``."""
-        server.answered_at = time.monotonic()
+        server.answered_at = self._quiet_since = time.monotonic()
         server.failing_since = None
         if sent_at >= server.rested_at:
             server.rests, server.is_down = 0, False
@@ -104,7 +122,7 @@ class ServerPool:
     def failed(self, server: Server, failure: ServerFailure, sent_at: float) -> None:
         """Give a place back after a failure. A busy server rests, and one that is down is tried gently."""
         now = time.monotonic()
-        server.last_words = failure.words
+        server.last_error = failure.message
         if failure.fault in (Fault.BUSY, Fault.DOWN, Fault.TIMEOUT, Fault.SETUP):
             server.limit.cut(sent_at, now)
         if failure.fault in (Fault.BUSY, Fault.DOWN, Fault.SETUP):
@@ -131,12 +149,14 @@ class ServerPool:
                 continue
             if now >= self._given_up_at():
                 self._waiters.popleft()
-                waiter.turn.set_exception(EngineDead(self._obituary()))
+                waiter.turn.set_exception(EngineUnavailable(self._outage()))
                 continue
             server = self._next_server(waiter.avoid, now)
             if server is None:
                 break
             self._waiters.popleft()
+            if not any(other.in_flight for other in self.servers):
+                self._quiet_since = now
             server.in_flight += 1
             waiter.turn.set_result(server)
         self._look_again(now)
@@ -148,8 +168,12 @@ class ServerPool:
 
     def _given_up_at(self) -> float:
         """When the last server to fall silent has been failing for as long as an outage may last."""
+        return self._silent_since() + self._outage_s
+
+    def _silent_since(self) -> float:
+        """Since when no server answers; infinity while one does."""
         since = [server.failing_since for server in self.servers]
-        return max(float("inf") if moment is None else moment for moment in since) + self._outage_s
+        return max(float("inf") if moment is None else moment for moment in since)
 
     def _look_again(self, now: float) -> None:
         """Where requests wait for a moment rather than for a place, look again at that moment."""
@@ -164,9 +188,12 @@ class ServerPool:
             loop = asyncio.get_running_loop()
             self._timer = loop.call_later(max(0.0, moment - now), self._hand_out)
 
-    def _obituary(self) -> str:
-        words = "; ".join(f"{server.address}: {server.last_words}" for server in self.servers)
+    def _errors(self) -> str:
+        return "; ".join(f"{server.address}: {server.last_error}" for server in self.servers)
+
+    def _outage(self) -> str:
         return (
-            f"no server has answered for {self._outage_s:g} s ({words}): see to the server, then start this "
-            "job again, which goes on where it stopped (engine.openai.outage_s is how long it waits)"
+            f"no server has answered for {self._outage_s:g} s ({self._errors()}): see to the server, then "
+            "start this job again, which goes on where it stopped (engine.openai.outage_s is how long it "
+            "waits)"
         )

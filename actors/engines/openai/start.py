@@ -14,13 +14,20 @@ from typing import Any
 import httpx
 
 from actors.engines.openai.address import root_of
-from actors.engines.openai.failures import failure_of_status, message_in
+from actors.engines.openai.chat import completion_of
+from actors.engines.openai.failures import Fault, ServerFailure, failure_of_status, message_in
 from actors.engines.openai.key import ApiKey
+from actors.engines.openai.proxy import proxy_for
 from manifests.errors import ConfigError
 
 AT_ONCE = 32
+CHAT_S = 30.0
+"""For the smallest chat, which some models think about first."""
 MOST_BYTES = 16 * 2**20
 """More than any list of models takes."""
+
+Answered = tuple[int, Mapping[str, str], bytes]
+"""Status, headers and body, without the key."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +38,17 @@ class Listing:
     models: tuple[str, ...] | None
     is_vllm: bool = False
     max_model_len: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Unlisted:
+    """A server that does not say what it serves, and what it said in place of that. ``is_there``: it may
+    answer all the same."""
+
+    address: str
+    message: str
+    is_there: bool
+    status: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,18 +78,19 @@ class StartCheck:
     def served(self, addresses: Sequence[str], model: str) -> Served:
         """What is served where. Servers that cannot be reached are left for later, if not all are such.
 
-        Raises ConfigError when none can be reached, one wants another key, or not all serve the model.
+        One that does not say what it serves is asked for the model itself, where that is named. Raises
+        ConfigError when none can be used, one wants another key, or not all serve the model.
         """
         answers = list(self._threads.map(self._listing, addresses))
+        if model:
+            answers = list(self._threads.map(lambda answer: self._asked_for(answer, model), answers))
+        silent = [answer for answer in answers if isinstance(answer, Unlisted)]
+        for answer in silent:
+            if answer.status in (401, 403):
+                raise ConfigError(f"{answer.address}: HTTP {answer.status}: the server {self._key.refused()}")
         listings = [answer for answer in answers if isinstance(answer, Listing)]
         if not listings:
-            words = "\n  ".join(
-                f"{address}: {answer}" for address, answer in zip(addresses, answers, strict=True)
-            )
-            raise ConfigError(
-                f"no server answers:\n  {words}\nstart one ('vllm serve {model or 'MODEL'} --port 8000') or "
-                "give the address of one that runs (--server-url http://HOST:8000/v1)"
-            )
+            raise ConfigError(_silence(silent, model))
         model = model or _only_model(listings)
         for listing in listings:
             if listing.models is not None and model not in listing.models:
@@ -102,42 +121,85 @@ class StartCheck:
                 ids += found
         return ids
 
-    def _listing(self, address: str) -> Listing | str:
-        """What a server serves, or why it could not be asked. Raises ConfigError when it wants a key."""
-        try:
-            status, headers, answer = self._ask("GET", f"{address}/models")
-        except (TimeoutError, httpx.TimeoutException):
-            return f"no answer within {self._timeout_s:g} s"
-        except (httpx.HTTPError, OSError) as error:
-            return " ".join(str(error).split()) or type(error).__name__
-        if status in (401, 403):
-            raise ConfigError(f"{address}: HTTP {status}: the server {self._key.refused()}")
+    def _listing(self, address: str) -> Listing | Unlisted:
+        """What a server says it serves."""
+        answer = self._answer(address, "GET", f"{address}/models")
+        if isinstance(answer, Unlisted):
+            return answer
+        status, headers, body = answer
         if status in (404, 405, 501):
             return Listing(address, None)
         if status != 200:
-            return self._key.hidden_in(failure_of_status(status, headers, answer).words)
+            return self._unlisted(address, failure_of_status(status, headers, body).message, status)
         try:
-            return _read_listing(address, json.loads(answer)["data"])
+            return _read_listing(address, json.loads(body))
         except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
-            words = self._key.hidden_in(message_in(answer))
-            return f"/models answers what is no list of models: {words[:200]!r}"
+            shown = self._key.hidden_in(message_in(body))[:200]
+            return self._unlisted(address, f"/models answers what is no list of models: {shown!r}")
 
-    def _ask(self, method: str, url: str, question: Any = None) -> tuple[int, Mapping[str, str], bytes]:
-        """Status, headers and body, without the key, of an answer that is complete in time.
+    def _asked_for(self, answer: Listing | Unlisted, model: str) -> Listing | Unlisted:
+        """A server that is there, whatever it says of its models, may still serve this one: the smallest chat
+        tells. Servers refuse some settings of it, but never for want of the model (which is 404)."""
+        if isinstance(answer, Listing) or not answer.is_there:
+            return answer
+        address = answer.address
+        question = {"model": model, "messages": [{"role": "user", "content": "1"}], "max_tokens": 1}
+        chat = self._answer(address, "POST", f"{address}/chat/completions", question, CHAT_S)
+        if isinstance(chat, Unlisted):
+            return self._unlisted(address, f"{answer.message}; asked for {model!r}: {chat.message}")
+        status, headers, body = chat
+        failure = failure_of_status(status, headers, body)
+        if status == 200:
+            try:
+                completion_of(body)
+            except ServerFailure as error:
+                failure = error
+            else:
+                return Listing(address, None)
+        if failure.fault in (Fault.REQUEST, Fault.BUSY):
+            return Listing(address, None)
+        return self._unlisted(address, f"{answer.message}; asked for {model!r}: {failure.message}", status)
+
+    def _unlisted(self, address: str, message: str, status: int = 0) -> Unlisted:
+        return Unlisted(address, self._key.hidden_in(message), True, status)
+
+    def _answer(
+        self, address: str, method: str, url: str, question: Any = None, within_s: float = 0.0
+    ) -> Answered | Unlisted:
+        """What a server answers, or why it does not."""
+        within_s = max(within_s, self._timeout_s)
+        proxy = proxy_for(address)
+        remark = proxy.remark if proxy else ""
+        try:
+            return self._ask(method, url, question, within_s)
+        except (TimeoutError, httpx.TimeoutException) as error:
+            reached = not isinstance(error, httpx.ConnectTimeout)
+            return Unlisted(address, f"no answer within {within_s:g} s{remark}", reached)
+        except (httpx.HTTPError, OSError) as error:
+            reached = not isinstance(error, httpx.ConnectError | OSError)
+            message = " ".join(str(error).split()) or type(error).__name__
+            return Unlisted(address, f"{message}{remark}", reached)
+
+    def _ask(self, method: str, url: str, question: Any = None, within_s: float = 0.0) -> Answered:
+        """An answer that is complete in time.
 
         httpx's own limits are between two bytes: a server that sends one now and then would be waited for
         for ever. Not for a thread in which an event loop runs.
         """
 
-        async def ask() -> tuple[int, Mapping[str, str], bytes]:
+        within_s = within_s or self._timeout_s
+        proxy = proxy_for(url)
+
+        async def ask() -> Answered:
             client = httpx.AsyncClient(
                 headers=self._key.headers,
-                timeout=self._timeout_s,
+                timeout=httpx.Timeout(within_s, connect=self._timeout_s),
                 trust_env=False,
+                proxy=proxy.url if proxy else None,
                 verify=_system_certificates(),
             )
             body = b""
-            async with asyncio.timeout(self._timeout_s), client:
+            async with asyncio.timeout(within_s), client:
                 async with client.stream(method, url, json=question) as response:
                     async for part in response.aiter_bytes():
                         body += part
@@ -154,13 +216,26 @@ def _system_certificates() -> ssl.SSLContext:
     return ssl.create_default_context()
 
 
-def _read_listing(address: str, cards: list[dict[str, Any]]) -> Listing:
+def _read_listing(address: str, answer: Any) -> Listing:
+    """OpenAI's form of a list, or the bare one. Raises where it is neither."""
+    cards = answer if isinstance(answer, list) and answer else answer["data"]
     lengths = [length for card in cards if type(length := card.get("max_model_len")) is int and length > 0]
     return Listing(
         address,
         tuple(str(card["id"]) for card in cards),
         is_vllm=any(card.get("owned_by") == "vllm" for card in cards),
         max_model_len=min(lengths, default=None),
+    )
+
+
+def _silence(silent: Sequence[Unlisted], model: str) -> str:
+    """What to do where no server can be used."""
+    told = "\n  ".join(f"{answer.address}: {answer.message}" for answer in silent)
+    if not model and any(answer.is_there for answer in silent):
+        return f"engine.model: no server says what it serves: name it with --model\n  {told}"
+    return (
+        f"no server answers:\n  {told}\nstart one ('vllm serve {model or 'MODEL'} --port 8000') or "
+        "give the address of one that runs (--server-url http://HOST:8000/v1)"
     )
 
 

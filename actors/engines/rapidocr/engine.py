@@ -18,7 +18,7 @@ import cv2
 import numpy as np
 import rapidocr
 
-from actors.engines.base import Completion, EngineInfo, Image, Request
+from actors.engines.base import Completion, Engine, EngineInfo, Image, Request
 from actors.engines.line_ocr.reading import completion_of, nothing_read
 from actors.engines.line_ocr.rules import find_rules
 from actors.engines.line_ocr.sizes import with_sizes
@@ -88,7 +88,7 @@ Reading = tuple[str, float]
 """The text of a line, and its mean confidence."""
 
 
-class RapidOcrEngine:
+class RapidOcrEngine(Engine):
     """Reads a page's lines and puts them in order. Raises ValueError on an unknown parameter."""
 
     def __init__(self, engine_args: Mapping[str, Any]) -> None:
@@ -97,7 +97,7 @@ class RapidOcrEngine:
 
     @property
     def info(self) -> EngineInfo:
-        return EngineInfo(name="rapidocr", model="PP-OCRv6", concurrency=1, window=2)
+        return EngineInfo(name="rapidocr", model="PP-OCRv6", concurrency=1, window=2, deterministic=True)
 
     async def read(self, request: Request) -> Completion:
         if len(request.images) != 1:

@@ -11,11 +11,13 @@ import os
 import sys
 import time
 import zlib
+from collections.abc import Mapping
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from actors.engines.base import Completion, EngineInfo, Image, Request
-from manifests.errors import EngineError
+from actors.engines.base import Completion, Engine, EngineInfo, Image, Request
+from actors.engines.finish import finish_reason
+from manifests.errors import EngineError, EngineUnavailable
 
 PIXEL_STRIDE = 16
 
@@ -35,15 +37,28 @@ class Script(BaseModel):
     hang_on: frozenset[str] = Field(frozenset(), description="Pages that never finish.")
     fail_on: frozenset[str] = Field(frozenset(), description="Pages the engine refuses.")
     abortable: bool = Field(False, description="Whether a hanging page can be given up.")
+    empty_on: frozenset[str] = Field(frozenset(), description="Pages that get an empty answer.")
+    finish_reasons: Mapping[str, str] = Field(
+        default_factory=dict, description="Why the answers to these pages end; other pages: stop."
+    )
+    answers: Mapping[str, str] = Field(default_factory=dict, description="What these pages are answered.")
+    hang_after: int | None = Field(None, ge=0, description="After so many answers none comes any more.")
+    fail_after: int | None = Field(None, ge=0, description="After so many answers every page is refused.")
+    wait_after: int | None = Field(
+        None, ge=0, description="After so many answers it waits, as for servers, for wait_s."
+    )
+    wait_s: float = Field(2.0, ge=0, description="How long it waits for servers before it gives up.")
     kill_always: bool = Field(False, description="Every page but the warm-up ends the process.")
     kill_at_start: bool = Field(False, description="Loading ends the process.")
 
 
-class ScriptedEngine:
+class ScriptedEngine(Engine):
     """Answers every request from its script."""
 
     def __init__(self, script: Script) -> None:
         self._script = script
+        self._answers = 0
+        self._waiting = ""
         time.sleep(script.load_s)
         if script.kill_at_start:
             _die("scripted engine: killed while loading")
@@ -59,19 +74,39 @@ class ScriptedEngine:
             abortable=script.abortable,
         )
 
+    @property
+    def waiting(self) -> str:
+        return self._waiting
+
     async def read(self, request: Request) -> Completion:
         name = f"{request.doc_id}#{request.page}"
-        if name in self._script.kill_on or (self._script.kill_always and request.doc_id):
+        script = self._script
+        if name in script.kill_on or (script.kill_always and request.doc_id):
             _die(f"scripted engine: killed by {name}")
-        if name in self._script.hang_on:
+        if name in script.hang_on or self._is_over(script.hang_after):
             await asyncio.Event().wait()
-        if name in self._script.fail_on:
+        if name in script.fail_on or self._is_over(script.fail_after):
             raise EngineError(f"scripted to refuse {name}")
-        if self._script.seconds:
-            await asyncio.sleep(self._script.seconds)
+        if self._is_over(script.wait_after):
+            self._waiting = "scripted to wait: no server answers"
+            await asyncio.sleep(script.wait_s)
+            raise EngineUnavailable(f"scripted: no server has answered for {script.wait_s:g} s")
+        if script.seconds:
+            await asyncio.sleep(script.seconds)
+        self._answers += bool(request.doc_id)
+        return self._completion(name, request)
+
+    def _is_over(self, answers: int | None) -> bool:
+        """Whether so many pages have been answered; the warm-up does not count."""
+        return answers is not None and self._answers >= answers
+
+    def _completion(self, name: str, request: Request) -> Completion:
         prints = " ".join(_fingerprint(image) for image in request.images)
-        text = f"{request.doc_id} page {request.page}: {prints}"
-        return Completion(text, prompt_tokens=len(request.images), completion_tokens=len(text.split()))
+        text = self._script.answers.get(name, f"{request.doc_id} page {request.page}: {prints}")
+        if name in self._script.empty_on:
+            text = ""
+        reason = finish_reason(self._script.finish_reasons.get(name))
+        return Completion(text, reason, len(request.images), len(text.split()))
 
     async def close(self) -> None:
         return None
@@ -83,8 +118,8 @@ def _fingerprint(image: Image) -> str:
     return f"{width}x{height} {zlib.crc32(sample):08x}"
 
 
-def _die(words: str) -> None:
+def _die(message: str) -> None:
     """End the process as a crash would, leaving a message in its log."""
-    sys.stderr.write(f"{words}\n")
+    sys.stderr.write(f"{message}\n")
     sys.stderr.flush()
     os._exit(1)

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 
 from PIL import Image as PillowImage
 
-from actors.engines.base import Completion, EngineInfo, Image, Request
+from actors.engines.base import Completion, Engine, EngineInfo, Image, Request
 from actors.engines.line_ocr.reading import completion_of
 from actors.engines.line_ocr.rules import find_rules
 from actors.engines.line_ocr.sizes import with_sizes
@@ -38,7 +38,7 @@ MODERN_GREEK, ANCIENT_GREEK = "ell", "grc"
 TSV = ["-c", "tessedit_create_tsv=1"]
 
 
-class TesseractEngine:
+class TesseractEngine(Engine):
     """Reads pages in given languages, or in those of the script it detects.
 
     Raises ConfigError that names the Debian package when the program or a language is missing.
@@ -53,7 +53,8 @@ class TesseractEngine:
     @property
     def info(self) -> EngineInfo:
         model = f"tesseract {self._version}"
-        return EngineInfo(name="tesseract", model=model, revision="+".join(self._languages), window=2)
+        revision = "+".join(self._languages)
+        return EngineInfo("tesseract", model, revision, window=2, deterministic=True)
 
     def may_read(self, script: str) -> bool:
         """Whether a page in this script is worth a try; one without a name only where none are given."""

@@ -15,6 +15,8 @@ from actors.engines.base import Completion, Request
 from actors.engines.transformers.inputs import Row
 from manifests.errors import EngineDead, EngineError
 
+CLOSE_S = 10.0
+"""A batch that takes longer to end is left behind: its thread may hang in the library, for good."""
 LINGER_S = 0.05
 """An idle model waits so long for one more request before it takes fewer than a batch holds."""
 PATIENCE = 4
@@ -104,12 +106,13 @@ class Batcher(Generic[Prepared]):
             self._changed.notify_all()
 
     def close(self) -> None:
-        """Finish the batch being generated; what waits is told that it will not be read."""
+        """Finish the batch being generated, if it does; what waits is told that it will not be read."""
         with self._changed:
             self._closed = True
             self._changed.notify_all()
+        deadline = time.monotonic() + CLOSE_S
         for thread in self._threads:
-            thread.join()
+            thread.join(max(0.0, deadline - time.monotonic()))
         for job in [*self._waiting, *(job for jobs, _ in self._ready for job in jobs)]:
             job.settle(EngineError("the engine was closed"))
 

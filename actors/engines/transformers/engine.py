@@ -14,8 +14,9 @@ from typing import Any
 import torch
 from transformers import GenerationConfig, LogitsProcessorList, StoppingCriteriaList
 
-from actors.engines.base import Completion, EngineInfo, Request
+from actors.engines.base import Completion, Engine, EngineInfo, Request
 from actors.engines.config import EngineConfig
+from actors.engines.finish import STOP
 from actors.engines.transformers.batching import Batcher, Job
 from actors.engines.transformers.devices import (
     GpuMemory,
@@ -57,7 +58,7 @@ class Batch:
     lengths: Sequence[int]
 
 
-class TransformersEngine:
+class TransformersEngine(Engine):
     """A model and its processor, fed in batches. Raises ConfigError for what cannot be loaded."""
 
     def __init__(self, config: EngineConfig) -> None:
@@ -198,15 +199,15 @@ class TransformersEngine:
         return value.to(self._loaded.device, self._loaded.dtype if value.is_floating_point() else None)
 
     def _completion(self, tokens: list[int], reason: str, prompt_tokens: int) -> Completion:
-        said = tokens[:-1] if tokens[-1] in self._endings.tokens else tokens
-        text = self._endings.decode(said)
-        if reason == "stop":
+        answer = tokens[:-1] if tokens[-1] in self._endings.tokens else tokens
+        text = self._endings.decode(answer)
+        if reason == STOP:
             cuts = (text.find(stop) for stop in self._config.sampling.stop)
             text = text[: min((cut for cut in cuts if cut >= 0), default=None)]
         return Completion(text, reason, prompt_tokens, len(tokens))
 
     def _generation_config(self, max_new_tokens: int) -> GenerationConfig:
-        """Everything said, so that nothing of the model's own comes in: tokens are chosen by us."""
+        """Everything given, so that nothing of the model's own comes in: tokens are chosen by us."""
         tokenizer, sampling = self._loaded.processor.tokenizer, self._config.sampling
         ends = sorted(self._endings.tokens)
         pad = tokenizer.pad_token_id

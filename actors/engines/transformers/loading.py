@@ -226,5 +226,5 @@ def _told(error: Exception, config: EngineConfig) -> ConfigError:
         )
         return ConfigError(f"model {config.model}: {remedy} ({first})")
     whole = f"{type(error).__name__}: {error}"
-    remedy = next((said for pattern, said in REMEDIES if re.search(pattern, whole)), "")
+    remedy = next((remedy for pattern, remedy in REMEDIES if re.search(pattern, whole)), "")
     return ConfigError(f"model {config.model}: {remedy or 'it cannot be loaded'} ({first})")

@@ -15,6 +15,7 @@ from transformers import StopStringCriteria
 
 from actors.engines.base import Request
 from actors.engines.config import Sampling
+from actors.engines.finish import ABORT, LENGTH, REPETITION, STOP
 from actors.engines.repetition import banned_tokens, tail_repeats, text_repeats
 from actors.engines.transformers.batching import Job
 
@@ -140,13 +141,13 @@ class RowEnds:
                 continue
             reason = ""
             if job.answer.cancelled():
-                reason = "abort"
+                reason = ABORT
             elif last[place] in self._endings.tokens or stopped[place]:
-                reason = "stop"
+                reason = STOP
             elif self._new >= self._limits[place]:
-                reason = "length"
+                reason = LENGTH
             elif self._loops(input_ids[place]):
-                reason = "repetition"
+                reason = REPETITION
             if reason:
                 self._done[place] = True
                 self._ended(place, input_ids[place, -self._new :].tolist(), reason)

@@ -13,8 +13,9 @@ from vllm.outputs import RequestOutput
 from vllm.platforms import current_platform
 from vllm.v1.engine.exceptions import EngineDeadError
 
-from actors.engines.base import Completion, EngineInfo, Request
+from actors.engines.base import Completion, Engine, EngineInfo, Request
 from actors.engines.config import EngineConfig
+from actors.engines.finish import ABORT, ERROR, finish_reason
 from actors.engines.vllm.arguments import check_model, engine_arguments
 from actors.engines.vllm.deepseek import announce, sizes
 from actors.engines.vllm.failures import explain, root_cause
@@ -34,7 +35,7 @@ MAX_CAUSE = 300
 RUNNERS = {"v1": "0", "v2": "1"}
 
 
-class VllmEngine:
+class VllmEngine(Engine):
     """A model in vLLM. Owns the process it is loaded in: it sets environment variables of vLLM's there.
 
     May be loaded in any thread and read from any one event loop afterwards. Raises ConfigError with what
@@ -52,7 +53,7 @@ class VllmEngine:
         arguments = engine_arguments(config, architectures)
         settings = create_config(arguments)
         check_model(config, settings)
-        self._llm, self._heard = start(settings, arguments)
+        self._llm, self._log_tail = start(settings, arguments)
         self._config = config
         self._sampling = config.sampling
         self._numbers = count(1)
@@ -106,15 +107,15 @@ class VllmEngine:
         return last
 
     def _dead(self) -> EngineDead:
-        return EngineDead(f"vLLM's process ended: {explain(self._heard) or root_cause(self._heard)}")
+        return EngineDead(f"vLLM's process ended: {explain(self._log_tail) or root_cause(self._log_tail)}")
 
 
 def _completion(output: RequestOutput | None) -> Completion:
     if output is None:
         raise EngineError("vLLM ended the page without an answer")
     answer = output.outputs[0]
-    reason = answer.finish_reason or "abort"
-    if reason == "error":
+    reason = finish_reason(answer.finish_reason or ABORT)
+    if reason == ERROR:
         raise EngineError(f"vLLM gave the page up: {answer.stop_reason or 'it gave no reason'}")
     return Completion(
         text=answer.text,

@@ -120,28 +120,28 @@ NO_REASON = "it gave no reason, as when the system kills a process for want of m
 MAX_CAUSE = 300
 
 
-def explain(heard: Iterable[str]) -> str:
+def explain(log_tail: Iterable[str]) -> str:
     """What we know of this failure, remedy included; empty for one we do not know."""
-    text = "\n".join(_complaints(heard))
+    text = "\n".join(_complaints(log_tail))
     for pattern, remedy in FAILURES:
         if match := re.search(pattern, text):
             return remedy.format(**match.groupdict())
     return ""
 
 
-def is_collision(heard: Iterable[str]) -> bool:
+def is_collision(log_tail: Iterable[str]) -> bool:
     """Whether another engine that started at the same time may be the cause."""
-    text = "\n".join(_complaints(heard))
+    text = "\n".join(_complaints(log_tail))
     return not explain([text]) and COLLISION.search(text) is not None
 
 
-def root_cause(heard: Iterable[str]) -> str:
+def root_cause(log_tail: Iterable[str]) -> str:
     """The first error that says something, of lines with tracebacks in them."""
-    causes = [match.group(1) for line in _complaints(heard) if (match := CAUSE.search(line))]
+    causes = [match.group(1) for line in _complaints(log_tail) if (match := CAUSE.search(line))]
     telling = [cause for cause in causes if not any(words in cause for words in UNTELLING)]
     return (telling or causes or [NO_REASON])[0][:MAX_CAUSE]
 
 
-def _complaints(heard: Iterable[str]) -> list[str]:
-    lines = "\n".join(heard).splitlines()
+def _complaints(log_tail: Iterable[str]) -> list[str]:
+    lines = "\n".join(log_tail).splitlines()
     return [line for line in lines if line.strip() and not CHATTER.search(line)]

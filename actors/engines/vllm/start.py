@@ -36,7 +36,7 @@ def create_config(arguments: AsyncEngineArgs) -> Any:
     try:
         return arguments.create_engine_config()
     except Exception as error:
-        raise ConfigError(_words(arguments, [str(error)])) from error
+        raise ConfigError(_message(arguments, [str(error)])) from error
 
 
 def start(config: Any, arguments: AsyncEngineArgs) -> tuple[AsyncLLM, deque[str]]:
@@ -48,17 +48,17 @@ def start(config: Any, arguments: AsyncEngineArgs) -> tuple[AsyncLLM, deque[str]
     """
     for attempt in range(1, ATTEMPTS + 1):
         failure: Exception
-        with overhear() as heard:
+        with captured_log() as log_tail:
             try:
-                return _start(config, arguments), heard
+                return _start(config, arguments), log_tail
             except Exception as error:  # noqa: BLE001 - the boundary to vLLM: explained below
                 failure = error
-        told = [*heard, f"{type(failure).__name__}: {failure}"]
+        told = [*log_tail, f"{type(failure).__name__}: {failure}"]
         if attempt == ATTEMPTS or not is_collision(told):
             break
         time.sleep(BACKOFF_S * attempt * random.uniform(0.5, 1.5))  # noqa: S311 - to spread, not to hide
     wrong = explain(told) or isinstance(failure, (ValueError, TypeError, OSError))
-    raise (ConfigError if wrong else EngineDead)(_words(arguments, told)) from failure
+    raise (ConfigError if wrong else EngineDead)(_message(arguments, told)) from failure
 
 
 def _start(config: Any, arguments: AsyncEngineArgs) -> AsyncLLM:
@@ -66,12 +66,12 @@ def _start(config: Any, arguments: AsyncEngineArgs) -> AsyncLLM:
     return AsyncLLM(config, Executor.get_class(config), log_stats=log_stats, log_requests=False)
 
 
-def _words(arguments: AsyncEngineArgs, told: list[str]) -> str:
+def _message(arguments: AsyncEngineArgs, told: list[str]) -> str:
     return f"vLLM cannot load {arguments.model}: {explain(told) or root_cause(told)}"
 
 
 @contextmanager
-def overhear() -> Iterator[deque[str]]:
+def captured_log() -> Iterator[deque[str]]:
     """The last lines that this process and those it starts in the meantime write, for as long as they do.
 
     This process gets its own stdout and stderr back at the end: what it prints last must not need a thread.
@@ -83,7 +83,7 @@ def overhear() -> Iterator[deque[str]]:
     for _, number in saved:
         os.dup2(listener.sink, number)
     try:
-        yield listener.heard
+        yield listener.log_tail
     finally:
         sys.stdout.flush()
         sys.stderr.flush()
@@ -97,7 +97,7 @@ class _Listener:
     """A pipe whose lines are remembered and passed on to stderr, until all who hold its end are gone."""
 
     def __init__(self) -> None:
-        self.heard: deque[str] = deque(maxlen=REMEMBERED_LINES)
+        self.log_tail: deque[str] = deque(maxlen=REMEMBERED_LINES)
         self._source, self.sink = os.pipe()
         self._stderr = os.dup(2)
         self._mark = uuid4().hex.encode()
@@ -105,7 +105,7 @@ class _Listener:
         threading.Thread(target=self._listen, name="vllm-output", daemon=True).start()
 
     def catch_up(self) -> None:
-        """Return when everything written so far is heard, and let go of our end."""
+        """Return when everything written so far is there, and let go of our end."""
         os.write(self.sink, b"\n" + self._mark + b"\n")
         self._marked.wait()
         os.close(self.sink)
@@ -116,6 +116,6 @@ class _Listener:
                 if self._mark in line:
                     self._marked.set()
                 else:
-                    self.heard.append(COLOURS.sub(b"", line).decode(errors="replace").rstrip())
+                    self.log_tail.append(COLOURS.sub(b"", line).decode(errors="replace").rstrip())
                     os.write(self._stderr, line)
         os.close(self._stderr)

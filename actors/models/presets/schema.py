@@ -5,7 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, StringConstraints, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    JsonValue,
+    StringConstraints,
+    field_validator,
+    model_validator,
+)
+
+from actors.postprocess.dialects import DIALECTS, PLAIN
 
 EngineKind = Literal["vllm", "transformers", "openai"]
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._-]*$")]
@@ -16,14 +26,21 @@ SUBJECT = "{subject}"
 
 
 class Mode(BaseModel):
-    """One thing a model can be asked. ``dialect`` says how it answers: ``grounded`` has boxes in it."""
+    """One thing a model can be asked. ``dialect`` says how it answers (``actors.postprocess.dialects``)."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     prompt: str
     about: str
-    dialect: Literal["plain", "grounded"] = "plain"
+    dialect: str = PLAIN
     settings: Settings = Field(default_factory=dict)
+
+    @field_validator("dialect")
+    @classmethod
+    def _is_known(cls, value: str) -> str:
+        if value not in DIALECTS:
+            raise ValueError(f"must be one of {', '.join(DIALECTS)}; got {value!r}")
+        return value
 
 
 class Size(BaseModel):

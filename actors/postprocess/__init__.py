@@ -1,0 +1,1 @@
+"""From an engine's answer to what a row says: pure, by the dialect in which the model writes."""

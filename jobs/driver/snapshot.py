@@ -1,0 +1,90 @@
+"""Where a run stands: the counters it keeps, and a frozen copy of them for whoever looks on."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+
+from results.read_report import ReadReport
+from results.rows import Status
+
+
+@dataclass(slots=True)
+class Progress:
+    """Counters of this run. ``reasons`` counts the failed pages that the driver wrote, by reason."""
+
+    statuses: Counter[str] = field(default_factory=Counter)
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    infer_s: float = 0.0
+    documents_opened: int = 0
+    documents_sealed: int = 0
+    units_sealed: int = 0
+    cut_pages: int = 0
+    replica_deaths: int = 0
+    renderer_deaths: int = 0
+    changed: list[str] = field(default_factory=list)
+    reasons: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def pages(self) -> int:
+        return sum(self.statuses.values())
+
+    def count(self, report: ReadReport) -> None:
+        """Add what pages came to."""
+        self.statuses.update(report.statuses)
+        self.prompt_tokens += report.prompt_tokens
+        self.completion_tokens += report.completion_tokens
+        self.infer_s += report.infer_s
+
+    def count_failure(self, reason: str) -> None:
+        """Add a page that the driver records as failed."""
+        self.statuses[Status.FAILED] += 1
+        self.reasons[reason] += 1
+
+
+@dataclass(frozen=True, slots=True)
+class ReplicaState:
+    """What a replica that is up holds, and what it has finished."""
+
+    in_flight: int
+    finished: int
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """A run at one moment. Pages are counted by status, and bytes are those of images in flight.
+
+    ``waiting_for`` says what all that is left waits for (sources, servers), '' while work goes on.
+    ``suspects`` are tried alone or wait for that; ``held_failures`` are pages the engine could not read
+    of which it is not decided yet who is to blame.
+    """
+
+    elapsed_s: float
+    statuses: dict[str, int]
+    prompt_tokens: int
+    completion_tokens: int
+    infer_s: float
+    documents_opened: int
+    documents_sealed: int
+    units_open: int
+    units_sealed: int
+    cut_pages: int
+    to_render: int
+    rendering_pages: int
+    rendered_pages_waiting: int
+    in_flight_pages: int
+    in_flight_bytes: int
+    renderers: int
+    replicas: dict[str, ReplicaState]
+    replica_deaths: int
+    renderer_deaths: int
+    suspects: int
+    held_failures: int
+    documents_waiting_for_sources: int
+    waiting_for: str
+    changed: int
+
+    @property
+    def pages(self) -> int:
+        return sum(self.statuses.values())
