@@ -110,9 +110,10 @@ class OpenDocuments:
         """The version that the document's source has now. Raises like ``get``."""
         return self._sources.locate(document, self._config.max_source_bytes).stat.version
 
-    def unreadable(self, document: Document, error: OSError) -> Exception:
-        """What to raise for a source that was found and opened, but cannot be read."""
-        return SourceUnavailable(f"{document.uri}: cannot be read at present: {error.strerror or error}")
+    def unreadable(self, document: Document, error: OSError) -> DocumentError | SourceUnavailable:
+        """What to raise for a source that was found and opened, but cannot be read. Raises like ``get``."""
+        path = self._sources.locate(document, self._config.max_source_bytes).path
+        return unreadable(path, document.uri, error)
 
     def drop(self, pages: OpenPages) -> None:
         """Close an open document that is spoilt: ``get`` opens it anew."""

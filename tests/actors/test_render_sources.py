@@ -214,3 +214,19 @@ def test_a_file_that_is_half_written_when_it_is_opened_is_looked_at_again(tmp_pa
     monkeypatch.setattr(opening, "open_pages", open_pages)
     report, _ = working.render(call(item(path)))
     assert report.covered == ((0, PageSpan(1, 3)),) and not report.opened[0].error
+
+
+def test_a_page_that_can_never_be_read_is_the_document_s_fault_only_beside_one_that_can(
+    tmp_path, working, monkeypatch
+):
+    folder = tmp_path / "alone"
+    folder.mkdir()
+    path = text_pdf(folder / "a.pdf")
+    failing(monkeypatch, PdfPages, 2, OSError(errno.EIO, "Input/output error"), times=99)
+    report, chunk = working.render(call(item(path)))
+    assert report.unavailable and [page.page for page in chunk.pages] == [1]
+    text_pdf(folder / "b.pdf")
+    report, chunk = working.render(call(item(path)))
+    assert not report.unavailable
+    assert [page.status for page in chunk.pages] == [None, Status.FAILED, None]
+    assert "Input/output error" in chunk.pages[1].reason

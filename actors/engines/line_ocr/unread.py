@@ -26,13 +26,14 @@ LOWEST, HIGHEST, SHORTEST = 3, 16, 16
 SMEAR = 11
 LONG_EM = 3.5
 FULL = 0.45
-STROKES_EM, STROKES = 0.9, 14
-"""Edges across a bar, for each of its heights along it and in all. A word of five letters has as many; of
-noise, halftones, grids and bar codes no bar has 10."""
+STROKES, MANY_STROKES = 14, 40
+"""Edges across a bar. A word of five letters has as many as the first; noise not half of the second."""
+STROKES_EM, FEW_STROKES_EM = 1.5, 0.9
+"""The same for each of its heights along it: print has 2 to 4, print of 4 pixels and noise have 1. The
+second holds for a bar of many strokes."""
 CHECKED_PIXELS = 12_000_000
 MANY_LINES = 8
 """Lines left unread from which on it matters whether they are more than those that were read."""
-INK, MIN_INK = 60, 1e-4
 
 Bar = tuple[int, int, int, int, float]
 """x1, y1, x2, y2 and strokes."""
@@ -67,10 +68,21 @@ def unread_print(image: Image, read: Sequence[Box]) -> str:
     return "the page shows what looks like more text than could be read"
 
 
-def has_ink(image: Image) -> bool:
-    """Whether anything on the page stands out from its ground."""
-    gray = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY).astype(np.int16)
-    return bool(np.mean(np.abs(gray - int(np.median(gray))) > INK) > MIN_INK)
+def few_lines_of_print(image: Image, at_most: int) -> list[Box]:
+    """Boxes around what looks like lines of print, on a page with no more than so many; else none."""
+    boxes: list[Box] = []
+    bars = list(_bars(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)))
+    for x1, y1, x2, y2, _ in bars if len(bars) <= 2 * at_most else ():
+        box: Box = (x1, y1, x2, y2)
+        touching = [other for other in boxes if _touch(box, other)]
+        boxes = [other for other in boxes if other not in touching]
+        lefts, tops, rights, bottoms = zip(box, *touching, strict=True)
+        boxes.append((min(lefts), min(tops), max(rights), max(bottoms)))
+    return boxes
+
+
+def _touch(one: Box, other: Box) -> bool:
+    return one[0] <= other[2] and other[0] <= one[2] and one[1] <= other[3] and other[1] <= one[3]
 
 
 def _bars(gray: Any) -> Iterator[Bar]:
@@ -98,5 +110,6 @@ def _bars_of_one_size(gray: Any, contrast: float) -> Iterator[Bar]:
     for x, y, w, h, _ in boxes.tolist():
         across = total[y + h, x + w] - total[y, x + w] - total[y + h, x] + total[y, x]
         strokes = float(across) / h
-        if strokes >= max(STROKES, STROKES_EM * w / h):
+        densely = STROKES_EM if strokes < MANY_STROKES else FEW_STROKES_EM
+        if strokes >= max(STROKES, densely * w / h):
             yield x, y, x + w, y + h, strokes

@@ -22,6 +22,7 @@ from actors.engines.base import Completion, Engine, EngineInfo, Image, Request
 from actors.engines.line_ocr.reading import completion_of, nothing_read
 from actors.engines.line_ocr.rules import find_rules
 from actors.engines.line_ocr.sizes import with_sizes
+from actors.engines.line_ocr.unread import unread_print
 from actors.engines.line_ocr.upright import (
     Quad,
     Upright,
@@ -51,14 +52,14 @@ PARAMS = {
     "EngineConfig.onnxruntime.inter_op_num_threads": 1,
 }
 DETECTION_SIDE = 1_280
-"""Lines are found on a page of at most so many pixels a side, and read from the page's own. That halves
-the time of detection; on pages of 9-point type at 150 dpi it finds the same lines."""
+"""Lines are found on a page with so many pixels on its longer side (where it is long, with ``LEAST_SIDE`` on
+its shorter one), and read from the page's own. That halves the time of detection; on pages of 9-point type at
+150 dpi it finds the same lines."""
 SMALL_LINE = 14.0
 """Lines no higher than this are looked for again on a page twice as large, in tiles, and so are pages with
 few lines and most of their ink outside: of dense text askew, the detector may see nothing on a small page."""
 FLATTEST, LEAST_SIDE = 4, 736
-"""A tile that is longer gets white beside it: RapidOCR would enlarge it until its shorter side has so many
-pixels."""
+"""A tile that is longer gets white beside it: RapidOCR enlarges what has fewer pixels on its shorter side."""
 FEW_LINES = 10
 PROBES = 6
 SURE = 0.9
@@ -123,8 +124,8 @@ class RapidOcrEngine(Engine):
             and score >= MIN_SCORE
             and (place < detected or score >= CERTAIN or not is_stroke(quads[place]))
         ]
-        if not printed:  # what is left of lines that were found shines through from the other side
-            return Completion("") if quads else nothing_read(page.image)
+        if not printed:  # what is left of the lines that were found shines through from the other side
+            return nothing_read(page.image)
         shapes = [crops[place].shape[1] / crops[place].shape[0] for place in printed]  # as they were read
         verdict = judge_scripts([known[place] for place in printed], shapes)
         if verdict.covered and not any(map(str.isalnum, "".join(line.text for line in lines))):
@@ -180,17 +181,19 @@ class RapidOcrEngine(Engine):
     def _detected(self, image: Image) -> list[Quad]:
         """Corners of the lines, in pixels of the image; found on a smaller one where that is enough."""
         quads: list[Quad] = []
-        side, scale = DETECTION_SIDE, 0.0
-        while scale < 1:
-            scale = min(1.0, side / max(image.shape[:2]))
+        sides_of = image.shape[:2]
+        scale = min(1.0, max(DETECTION_SIDE / max(sides_of), LEAST_SIDE / min(sides_of)))
+        while True:
             found = self._detected_at(image, scale)
             if len(found) >= len(quads):
                 quads = found
             small = quads and scale * median(min(sides(quad)) for quad in quads) < SMALL_LINE
-            if not (small or (len(quads) < FEW_LINES and mostly_unread(image, quads))):
-                break
-            side *= 2
-        return quads
+            if scale == 1:
+                return quads
+            few = len(quads) < FEW_LINES and mostly_unread(image, quads)
+            if not (small or few or (not quads and unread_print(image, ()))):
+                return quads
+            scale = min(1.0, 2 * scale)
 
     def _detected_at(self, image: Image, scale: float) -> list[Quad]:
         if scale < 1:

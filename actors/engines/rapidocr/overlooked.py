@@ -12,7 +12,9 @@ import cv2
 import numpy as np
 
 from actors.engines.base import Image
+from actors.engines.line_ocr.unread import few_lines_of_print
 from actors.engines.line_ocr.upright import Quad, sides
+from actors.layout.lines import Box
 
 DARKER_BY = 60
 """Grey levels from paper to ink; what shines through from the other side stays below."""
@@ -38,6 +40,8 @@ def overlooked(image: Image, quads: Sequence[Quad]) -> list[Quad]:
         ink[int(min(tops)) : int(max(bottoms)) + 1] = 0
     if not ink.any():
         return []
+    if not quads and (lines := few_lines_of_print(image, MAX_FOUND)):
+        return [_padded(line, image) for line in lines]
     longer = max(image.shape[:2])
     reach = max(3, int(JOINED_EM * longer))
     joined = cv2.dilate(ink, np.ones((max(1, reach // 4), reach), np.uint8))
@@ -58,9 +62,6 @@ def mostly_unread(image: Image, quads: Sequence[Quad]) -> bool:
         cv2.fillConvexPoly(inside, np.round(quad * scale).astype(np.int32), 1)
     unread = np.count_nonzero(ink & (inside == 0))
     return bool(unread > max(MIN_INK * ink.size, np.count_nonzero(ink) / 2))
-
-
-Box = tuple[int, int, int, int]
 
 
 def _tight(ink: Any, x: int, y: int, width: int, height: int) -> Box:
