@@ -132,7 +132,9 @@ def _output_lines(
     elif found is not None:
         stale = wanted if job.replaced or job.fingerprint != wanted else ""
         overview = survey(found, cut_of(config.input))
-        plan = RunPlanner(overview, config.input, store, stale).plan(Stock.take(store))
+        plan = RunPlanner(overview, config.input, store, stale, config.owed_variants()).plan(
+            Stock.take(store)
+        )
         left = sum(unit.wanted for unit in plan.units)
         left += sum(len(unit.wanted_indexes()) for unit in plan.unwritten)
         stored = total_up(store).pages

@@ -76,6 +76,8 @@ def remarks(completion: Completion) -> list[str]:
         said.append(f"the answer is not whole: {completion.finish_reason}")
     if completion.uncovered_script is not None:
         said.append(f"script not covered: {completion.uncovered_script or 'some of the page'} cannot be read")
+    if completion.unread:
+        said.append(completion.unread)
     return said
 
 
