@@ -179,12 +179,16 @@ class Asker:
 
         Raises EngineError for more than the engine takes in one prompt.
         """
-        info = self._engine.info
-        if len(images) > max(1, info.images_per_prompt):
-            takes = f"takes {info.images_per_prompt} in one prompt (engine.images_per_prompt)"
-            if not info.images_per_prompt:
-                takes = "reads one image at a time"
-            raise EngineError(f"the page shows {len(images)} images, and the {info.name} engine {takes}")
+        name, most, number = self._engine.info.name, self._engine.info.images_per_prompt, len(images)
+        if number > 1 and not most:
+            raise EngineError(
+                f"the page shows {number} images, and the {name} engine reads one image at a time"
+            )
+        if number > max(1, most):
+            raise EngineError(
+                f"the page shows {number} images, and the {name} engine takes {most} in one prompt "
+                "(engine.images_per_prompt)"
+            )
         return [await self._prepared(image) for image in images]
 
     async def _prepared(self, image: Image | bytes) -> Image | bytes:

@@ -131,8 +131,9 @@ def _check_prompt(prompt: str, images: int) -> None:
     try:
         split_prompt(prompt, images)
     except EngineError as error:
-        shows = "is one image" if images == 1 else f"shows at most {images} images (engine.images_per_prompt)"
-        raise ConfigError(f"engine.prompt: a page {shows}, but {error}") from error
+        if images == 1:
+            raise ConfigError(f"engine.prompt: a page is one image, but {error}") from error
+        raise ConfigError(f"engine.prompt: engine.images_per_prompt is {images}, but {error}") from error
 
 
 def _for_engine(layer: Mapping[str, Any], kind: str) -> dict[str, Any]:
