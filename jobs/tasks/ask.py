@@ -8,9 +8,10 @@ import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
+from actors.attempts import with_images
 from actors.engines.base import Completion, Engine, Request
 from actors.engines.config import EngineConfig
 from actors.engines.load import MODEL_KINDS, check_taken, load_engine
@@ -118,8 +119,7 @@ async def _answer(engine: Engine, request: Request, timeout_s: float) -> Complet
 
 async def _read(engine: Engine, request: Request, timeout_s: float) -> Completion:
     if engine.info.takes_jpeg:
-        jpegs = tuple(encode_jpeg(image) for image in request.images)
-        request = replace(request, images=(), jpegs=jpegs)
+        request = with_images(request, [encode_jpeg(image) for image in request.images])
     try:
         return await asyncio.wait_for(engine.read(request), timeout_s)
     except PagefleetError:

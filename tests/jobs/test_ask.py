@@ -15,8 +15,10 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner, Result
 
+from actors.engines.base import Completion
 from actors.engines.scripted.engine import ScriptedEngine
 from jobs.cli.main import app
+from jobs.tasks.ask import remarks
 
 SAMPLES = Path(__file__).parents[2] / "manifests" / "samples" / "documents"
 LETTER, KETCHES = SAMPLES / "letter.pdf", SAMPLES / "cards" / "ketches.tif"
@@ -154,3 +156,7 @@ def test_a_server_gets_the_images_where_the_prompt_has_them_and_a_cut_answer_is_
     assert result.stdout == "5 parts: text image_url text image_url text\n"
     assert "the answer was cut after 5 tokens" in result.stderr
     assert result.exit_code == 0
+
+
+def test_what_was_not_read_is_told_beside_the_answer() -> None:
+    assert remarks(Completion("so far", unread="print that was not read")) == ["print that was not read"]
