@@ -51,7 +51,7 @@ def run(engine: OpenAiEngine, work: Work) -> Any:
 
     async def main() -> Any:
         try:
-            return await asyncio.wait_for(work(engine), 20)
+            return await asyncio.wait_for(work(engine), 60)
         finally:
             await engine.close()
 
