@@ -8,7 +8,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from actors.engines.config import EngineConfig, OpenAiSettings
+from actors.engines.settings import EngineConfig, OpenAiSettings
 from actors.render.config import RenderConfig
 from benchmarks.bare import BareRendering
 from benchmarks.corpus import MIXED, make_corpus

@@ -17,7 +17,7 @@ from unittest.mock import patch
 import numpy as np
 
 from actors.engines.base import Engine, Request
-from actors.engines.config import EngineConfig
+from actors.engines.settings import EngineConfig
 from actors.engines.load import load_engine
 from actors.engines.rapidocr.engine import engine as rapidocr
 from actors.render.config import RenderConfig

@@ -24,7 +24,7 @@ import psutil
 from PIL import Image
 
 from actors.engines.base import Completion, EngineInfo, Request
-from actors.engines.config import EngineConfig, Sampling, VllmSettings
+from actors.engines.settings import EngineConfig, Sampling, VllmSettings
 from actors.engines.vllm.engine import VllmEngine
 from actors.engines.vllm.sampling import sampling_params
 from actors.page_reader import PageReader, ReaderConfig

@@ -11,7 +11,7 @@ import pydantic
 import yaml
 from pydantic import BaseModel, ConfigDict, Field
 
-from actors.engines.config import EngineConfig
+from actors.engines.settings import EngineConfig
 from actors.engines.load import check_engine
 from actors.render.config import RenderConfig
 from actors.retry import RetryPolicy

@@ -18,7 +18,7 @@ from PIL import Image
 
 from actors.chunks import RenderedPage
 from actors.engines.base import SCRIPT_FLAG, Request
-from actors.engines.config import EngineConfig
+from actors.engines.settings import EngineConfig
 from actors.engines.load import load_engine
 from actors.render.config import RenderConfig
 from actors.render.renderer import Renderer

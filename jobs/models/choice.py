@@ -10,7 +10,7 @@ from typing import Any
 
 import pydantic
 
-from actors.engines.config import EngineConfig
+from actors.engines.settings import EngineConfig
 from actors.engines.load import MODEL_KINDS
 from actors.engines.prompts import split_prompt
 from actors.models.presets.choice import Choice, choose

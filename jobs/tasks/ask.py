@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from actors.engines.base import Completion, Engine, Request
-from actors.engines.config import EngineConfig
+from actors.engines.settings import EngineConfig
 from actors.engines.load import MODEL_KINDS, check_taken, load_engine
 from actors.engines.prompts import split_prompt
 from actors.models.weights.guard import check_model

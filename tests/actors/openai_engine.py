@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from actors.engines.base import Completion, Request
-from actors.engines.config import EngineConfig
+from actors.engines.settings import EngineConfig
 from actors.engines.openai import pool
 from actors.engines.openai.engine import OpenAiEngine
 from tests.actors.openai_server import OpenAiServer, digest

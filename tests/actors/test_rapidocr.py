@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from actors.engines.base import Completion, Request
-from actors.engines.config import EngineConfig
+from actors.engines.settings import EngineConfig
 from actors.engines.line_ocr.upright import quad_of
 from actors.engines.load import load_engine
 from manifests.errors import EngineError

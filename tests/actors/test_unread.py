@@ -10,7 +10,7 @@ import pytest
 from PIL import Image, ImageDraw, ImageFont
 
 from actors.engines.base import Completion, Request
-from actors.engines.config import EngineConfig
+from actors.engines.settings import EngineConfig
 from actors.engines.line_ocr.reading import completion_of
 from actors.engines.line_ocr.unread import unread_print
 from actors.engines.line_ocr.upright import straighten

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from actors.engines.config import EngineConfig
+from actors.engines.settings import EngineConfig
 from actors.models.weights.cards import COMMON_CARDS, Card
 from actors.models.weights.check import check_folder
 from actors.models.weights.guard import check_model

@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from actors.engines.base import Completion, Request
-from actors.engines.config import EngineConfig
+from actors.engines.settings import EngineConfig
 from actors.engines.openai.engine import OpenAiEngine
 from actors.render.image import encode_jpeg
 from manifests.errors import ConfigError, EngineError

@@ -13,7 +13,7 @@ import psutil
 import pytest
 
 from actors.engines.base import Completion, Request
-from actors.engines.config import EngineConfig, Sampling
+from actors.engines.settings import EngineConfig, Sampling
 from actors.engines.load import load_engine
 from actors.engines.vllm import engine as vllm
 from actors.engines.vllm.sampling import sampling_params

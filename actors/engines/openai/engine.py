@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from actors.engines.base import Completion, Engine, EngineInfo, Request
-from actors.engines.config import EngineConfig
+from actors.engines.settings import EngineConfig
 from actors.engines.openai.address import server_addresses
 from actors.engines.openai.chat import ChatFormat
 from actors.engines.openai.client import Patience, ServerClient

@@ -12,7 +12,7 @@ import numpy as np
 import PIL.Image
 
 from actors.engines.base import Request
-from actors.engines.config import EngineConfig
+from actors.engines.settings import EngineConfig
 from actors.engines.prompts import IMAGE, split_prompt
 from manifests.errors import ConfigError, EngineError
 

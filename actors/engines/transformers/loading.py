@@ -14,7 +14,7 @@ import torch
 from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor
 from transformers.utils import logging
 
-from actors.engines.config import EngineConfig
+from actors.engines.settings import EngineConfig
 from actors.engines.transformers.devices import pick_device, pick_dtype, ran_out_of_memory
 from actors.engines.transformers.memory import Placement, parse_max_memory, place
 from manifests.errors import ConfigError

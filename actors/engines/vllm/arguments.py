@@ -14,7 +14,7 @@ from vllm.engine.arg_utils import AsyncEngineArgs
 from vllm.multimodal import MULTIMODAL_REGISTRY
 from vllm.platforms import current_platform
 
-from actors.engines.config import EngineConfig
+from actors.engines.settings import EngineConfig
 from actors.engines.vllm.deepseek import processor_args
 from manifests.errors import ConfigError
 

@@ -14,7 +14,7 @@ from vllm.platforms import current_platform
 from vllm.v1.engine.exceptions import EngineDeadError
 
 from actors.engines.base import Completion, Engine, EngineInfo, Request
-from actors.engines.config import EngineConfig
+from actors.engines.settings import EngineConfig
 from actors.engines.finish import ABORT, ERROR, finish_reason
 from actors.engines.vllm.arguments import check_model, engine_arguments
 from actors.engines.vllm.deepseek import announce, sizes

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from actors.engines.config import EngineConfig
+from actors.engines.settings import EngineConfig
 from actors.engines.prompts import Asking
 from actors.models.presets.library import presets
 from actors.models.presets.schema import SUBJECT, Mode

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from actors.engines.config import EngineConfig
+from actors.engines.settings import EngineConfig
 from actors.models.weights.check import check_folder
 from actors.models.weights.report import Finding, ModelReport, Topic
 from manifests.errors import ConfigError

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from actors.engines.config import EngineConfig
+from actors.engines.settings import EngineConfig
 from actors.models.weights.cards import Card
 from actors.models.weights.headers import Tensor
 from actors.models.weights.report import GIB
