@@ -20,7 +20,7 @@ from actors.engines.base import Engine, Request
 from actors.engines.settings import EngineConfig
 from actors.engines.load import load_engine
 from actors.engines.rapidocr.engine import engine as rapidocr
-from actors.render.config import RenderConfig
+from actors.render.settings import RenderConfig
 from actors.render.pdf import PdfPages
 from actors.render.raster import RgbArray
 from benchmarks.corpus import cache_folder

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from actors.engines.settings import EngineConfig
 from actors.engines.load import check_engine
-from actors.render.config import RenderConfig
+from actors.render.settings import RenderConfig
 from actors.retry import RetryPolicy
 from aws.config import S3Config
 from cluster.config import ClusterConfig

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageFile, UnidentifiedImageError
 
-from actors.render.config import RenderConfig
+from actors.render.settings import RenderConfig
 from actors.render.flatten import flatten, to_levels
 from actors.render.raster import (
     Raster,

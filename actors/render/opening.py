@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from actors.render.config import RenderConfig
+from actors.render.settings import RenderConfig
 from actors.render.image import ImagePages
 from actors.render.kinds import HEAD_BYTES, PDF, document_kind
 from actors.render.limits import HardLimits, is_out_of_memory

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from actors.render.blank import is_blank
-from actors.render.config import RenderConfig
+from actors.render.settings import RenderConfig
 from actors.render.image_sizes import ImageSizes
 from actors.render.mupdf import mupdf, pymupdf
 from actors.render.page_boxes import mend_boxes

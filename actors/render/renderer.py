@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 
 from actors.chunks import Chunk, RenderedPage
 from actors.render.blank import is_blank
-from actors.render.config import RenderConfig, TextLayerUse
+from actors.render.settings import RenderConfig, TextLayerUse
 from actors.render.heap import keep_freed_memory
 from actors.render.image import encode_jpeg
 from actors.render.limits import HardLimits, is_out_of_memory

@@ -16,7 +16,7 @@ from actors.engines.settings import EngineConfig
 from actors.engines.load import MODEL_KINDS, check_taken, load_engine
 from actors.engines.prompts import split_prompt
 from actors.models.weights.guard import check_model
-from actors.render.config import RenderConfig, TextLayerUse
+from actors.render.settings import RenderConfig, TextLayerUse
 from actors.render.image import encode_jpeg
 from actors.render.raster import RgbArray
 from actors.render.renderer import Renderer

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from actors.render.config import RenderConfig
+from actors.render.settings import RenderConfig
 from actors.render.image import ImagePages
 from actors.render.pdf import PdfPages
 from actors.render.renderer import Renderer

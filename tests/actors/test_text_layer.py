@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from actors.chunks import RenderedPage
-from actors.render.config import RenderConfig
+from actors.render.settings import RenderConfig
 from actors.render.pdf import PdfPages
 from actors.render.renderer import Renderer
 from actors.sources.cache import SourceCache
