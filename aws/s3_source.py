@@ -11,8 +11,8 @@ from typing import Any, TypeVar
 
 from aws.attempts import Broken, body_reads, error_code, read
 from aws.client import connect, etag, forget_credentials, objects, split_uri
-from aws.config import S3Config
 from aws.explain import BAD_CREDENTIALS, S3_ERRORS, explained, explanation, symptom
+from aws.settings import S3Config
 from manifests.blame import FolderGone, Place, Symptom, is_documents_fault
 from manifests.errors import DocumentError, InputError, SourceUnavailable
 from manifests.sources import SourceStat

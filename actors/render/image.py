@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageFile, UnidentifiedImageError
 
-from actors.render.settings import RenderConfig
 from actors.render.flatten import flatten, to_levels
 from actors.render.raster import (
     Raster,
@@ -21,6 +20,7 @@ from actors.render.raster import (
     fit_scale,
     refuse_many_pixels,
 )
+from actors.render.settings import RenderConfig
 from actors.render.tiff import page_frames
 from manifests.errors import DocumentError, PageError
 

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 from actors.render.blank import is_blank
-from actors.render.settings import RenderConfig
 from actors.render.image_sizes import ImageSizes
 from actors.render.mupdf import mupdf, pymupdf
 from actors.render.page_boxes import mend_boxes
@@ -24,6 +23,7 @@ from actors.render.raster import (
     fit_scale,
     refuse_many_pixels,
 )
+from actors.render.settings import RenderConfig
 from actors.render.text_layer import find_layer
 from manifests.errors import DocumentError, PageError
 

@@ -12,8 +12,8 @@ import pytest
 from pydantic import ValidationError
 
 from actors.engines.base import Request
-from actors.engines.settings import EngineConfig
 from actors.engines.load import KINDS, check_engine, check_taken, footprint, load_engine
+from actors.engines.settings import EngineConfig
 from actors.models.weights.cards import choose_gpus
 from manifests.errors import ConfigError, EngineError, EngineUnavailable
 

@@ -15,8 +15,8 @@ import torch
 from transformers import GenerationConfig, LogitsProcessorList, StoppingCriteriaList
 
 from actors.engines.base import Completion, Engine, EngineInfo, Request
-from actors.engines.settings import EngineConfig
 from actors.engines.finish import STOP
+from actors.engines.settings import EngineConfig
 from actors.engines.transformers.batching import Batcher, Job
 from actors.engines.transformers.devices import (
     GpuMemory,

@@ -12,8 +12,8 @@ import numpy as np
 import PIL.Image
 
 from actors.engines.base import Request
-from actors.engines.settings import EngineConfig
 from actors.engines.prompts import IMAGE, split_prompt
+from actors.engines.settings import EngineConfig
 from manifests.errors import ConfigError, EngineError
 
 TILE_ARGUMENT = "max_patches"

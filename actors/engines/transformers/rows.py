@@ -14,9 +14,9 @@ import torch
 from transformers import StopStringCriteria
 
 from actors.engines.base import Request
-from actors.engines.settings import Sampling
 from actors.engines.finish import ABORT, LENGTH, REPETITION, STOP
 from actors.engines.repetition import banned_tokens, tail_repeats, text_repeats
+from actors.engines.settings import Sampling
 from actors.engines.transformers.batching import Job
 
 LOOK_EVERY = 16

@@ -14,8 +14,8 @@ from vllm.platforms import current_platform
 from vllm.v1.engine.exceptions import EngineDeadError
 
 from actors.engines.base import Completion, Engine, EngineInfo, Request
-from actors.engines.settings import EngineConfig
 from actors.engines.finish import ABORT, ERROR, finish_reason
+from actors.engines.settings import EngineConfig
 from actors.engines.vllm.arguments import check_model, engine_arguments
 from actors.engines.vllm.deepseek import announce, sizes
 from actors.engines.vllm.failures import explain, root_cause
