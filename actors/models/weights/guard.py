@@ -6,7 +6,7 @@ from pathlib import Path
 
 from actors.engines.settings import EngineConfig
 from actors.models.weights.check import check_folder
-from actors.models.weights.report import Finding, ModelReport, Topic
+from actors.models.weights.report import ModelFinding, ModelReport, Topic
 from manifests.errors import ConfigError
 
 CHECKED_KINDS = ("vllm", "transformers")
@@ -38,7 +38,7 @@ def check_model(config: EngineConfig, *, must_exist: bool = True) -> None:
         raise ConfigError("\n".join([*told, f"'pagefleet models check {config.model}' tells all there is"]))
 
 
-def serious(report: ModelReport, config: EngineConfig) -> list[Finding]:
+def serious(report: ModelReport, config: EngineConfig) -> list[ModelFinding]:
     """The problems that concern this configuration: what it replaces by other means may be missing."""
     replaced = set()
     if config.engine_args.get("tokenizer"):
