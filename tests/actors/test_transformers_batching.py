@@ -9,18 +9,18 @@ import pytest
 
 from actors.engines.base import Completion, Request
 from actors.engines.transformers import batching
-from actors.engines.transformers.batching import PATIENCE, Batcher, Job, choose
-from actors.engines.transformers.inputs import Row
+from actors.engines.transformers.batching import PATIENCE, Batcher, Pending, choose
+from actors.engines.transformers.inputs import PromptRow
 from manifests.errors import EngineDead, EngineError
 
 LIMIT_S = 20
 
 
-def job(tokens: int = 1, kind: str = "one image", page: int = 0) -> Job:
-    return Job(Request("d", page, ()), Row("", (), tokens), kind)
+def job(tokens: int = 1, kind: str = "one image", page: int = 0) -> Pending:
+    return Pending(Request("d", page, ()), PromptRow("", (), tokens), kind)
 
 
-def lengths(jobs: list[Job]) -> list[int]:
+def lengths(jobs: list[Pending]) -> list[int]:
     return [job.row.tokens for job in jobs]
 
 
@@ -60,7 +60,7 @@ class Model:
         self.prepared: list[int] = []
         self.generated: list[int] = []
 
-    def prepare(self, jobs: list[Job]) -> list[Job] | None:
+    def prepare(self, jobs: list[Pending]) -> list[Pending] | None:
         if any(job.request.page < 0 for job in jobs):
             raise ValueError("a page below zero")
         self.prepared.append(len(jobs))
@@ -68,7 +68,7 @@ class Model:
             self.prepared_three.set()
         return jobs
 
-    def generate(self, jobs: list[Job]) -> None:
+    def generate(self, jobs: list[Pending]) -> None:
         self.generating.set()
         assert self.go.wait(LIMIT_S)
         if any(job.request.page == 666 for job in jobs):
@@ -93,7 +93,7 @@ def batcher(model):
     batcher.close()
 
 
-def submitted(batcher, pages) -> list[Job]:
+def submitted(batcher, pages) -> list[Pending]:
     jobs = [job(page=page) for page in pages]
     for one in jobs:
         batcher.submit(one)

@@ -16,10 +16,11 @@ AT_BORDER = 4.0
 SAME_LINE = 0.5
 """Of the lower one's height, common to two parts of one line."""
 
-Box = tuple[int, int, int, int]
+Tile = tuple[int, int, int, int]
+"""x1, y1, x2, y2 in pixels of the page."""
 
 
-def tiles_of(width: int, height: int) -> list[Box]:
+def tiles_of(width: int, height: int) -> list[Tile]:
     """Boxes that cover a page, row by row, all of about the same size."""
     return [(x1, y1, x2, y2) for (y1, y2), (x1, x2) in product(_spans(height), _spans(width))]
 
@@ -31,7 +32,7 @@ def _spans(length: int) -> list[tuple[int, int]]:
     return [(start, start + size) for start in starts]
 
 
-def joined(found: Sequence[tuple[Box, Sequence[Quad]]], width: int, height: int) -> list[Quad]:
+def joined(found: Sequence[tuple[Tile, Sequence[Quad]]], width: int, height: int) -> list[Quad]:
     """The lines of a page from those of its tiles: parts of one line as one, and none twice."""
     parts = [
         (place, quad)
@@ -50,11 +51,11 @@ def joined(found: Sequence[tuple[Box, Sequence[Quad]]], width: int, height: int)
     return [_line(quads) for quads in lines.values()]
 
 
-def _overlap(one: Box, other: Box) -> bool:
+def _overlap(one: Tile, other: Tile) -> bool:
     return one[0] < other[2] and other[0] < one[2] and one[1] < other[3] and other[1] < one[3]
 
 
-def _is_cut(quad: Quad, tile: Box, width: int, height: int) -> bool:
+def _is_cut(quad: Quad, tile: Tile, width: int, height: int) -> bool:
     """Whether a tile's border cut a line lengthwise: the tile beside it has it whole."""
     standing = _stands(quad)
     low, high = quad.min(axis=0), quad.max(axis=0)

@@ -17,7 +17,7 @@ from transformers import GenerationConfig, LogitsProcessorList, StoppingCriteria
 from actors.engines.base import Completion, Engine, EngineInfo, Request
 from actors.engines.finish import STOP
 from actors.engines.settings import EngineConfig
-from actors.engines.transformers.batching import Batcher, Job
+from actors.engines.transformers.batching import Batcher, Pending
 from actors.engines.transformers.devices import (
     GpuMemory,
     MainMemory,
@@ -53,7 +53,7 @@ PAGES_OF_A_STRANGER = 4
 class Batch:
     """Jobs of one kind with the model's inputs for them, in order. ``lengths`` are their prompts' tokens."""
 
-    jobs: Sequence[Job]
+    jobs: Sequence[Pending]
     inputs: Mapping[str, Any]
     lengths: Sequence[int]
 
@@ -93,14 +93,14 @@ class TransformersEngine(Engine):
 
     async def read(self, request: Request) -> Completion:
         row = await asyncio.to_thread(self._inputs.row, request)
-        job = Job(request, row, kind=(len(row.images), request.temperature > 0))
+        job = Pending(request, row, kind=(len(row.images), request.temperature > 0))
         self._batcher.submit(job)
         return await asyncio.wrap_future(job.answer)
 
     async def close(self) -> None:
         await asyncio.to_thread(self._batcher.close)
 
-    def _prepare(self, jobs: Sequence[Job]) -> list[Batch]:
+    def _prepare(self, jobs: Sequence[Pending]) -> list[Batch]:
         """One batch of these jobs, less those that cannot be in any: they are told why.
 
         Of jobs that the processor takes alone but not together, a batch each.
@@ -121,7 +121,7 @@ class TransformersEngine(Engine):
             return self._prepare(fitting) if fitting else []
         return [Batch(jobs, inputs, lengths)]
 
-    def _fits(self, job: Job, length: int) -> bool:
+    def _fits(self, job: Pending, length: int) -> bool:
         if length < self._longest:
             return True
         job.settle(

@@ -26,7 +26,7 @@ PADDED: Mapping[str, Any] = {"padding": True, "padding_side": "left"}
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class PromptRow:
     """One request as text with the model's image tokens, and its images. ``tokens`` is its length,
     nearly."""
 
@@ -62,7 +62,7 @@ class InputMaker:
         except EngineError as error:
             raise ConfigError(f"engine.prompt_format: chat: {error}: mend it, or set it to raw") from error
 
-    def row(self, request: Request) -> Row:
+    def row(self, request: Request) -> PromptRow:
         """One request by itself. Raises EngineError for images, placeholders or prompts that cannot be."""
         images = tuple(_picture(image) for image in request.images)
         text = self._text(split_prompt(request.prompt, len(images)))
@@ -71,7 +71,7 @@ class InputMaker:
                 f"the prompt holds the model's own image token {self._image_token}: write {IMAGE} instead"
             )
         tokens = self.image_tokens([(image.height, image.width) for image in images])
-        return Row(text, images, tokens + len(text) // CHARACTERS_PER_TOKEN)
+        return PromptRow(text, images, tokens + len(text) // CHARACTERS_PER_TOKEN)
 
     def image_tokens(self, sizes: Sequence[tuple[int, int]]) -> int:
         """Tokens that images of these sizes (height, width) become; by their pixels if nobody tells."""
@@ -82,7 +82,7 @@ class InputMaker:
         except Exception:  # noqa: BLE001 - a hint of a processor we do not know; the batch itself will tell
             return sum(height * width // PIXELS_PER_TOKEN for height, width in sizes)
 
-    def batch(self, rows: Sequence[Row]) -> Mapping[str, Any]:
+    def batch(self, rows: Sequence[PromptRow]) -> Mapping[str, Any]:
         """Tensors of all rows, padded on the left. Raises whatever the processor says of a bad image."""
         images = [list(row.images) for row in rows]
         start = getattr(self._processor.tokenizer, "bos_token", None)

@@ -17,7 +17,7 @@ from actors.engines.base import Request
 from actors.engines.finish import ABORT, LENGTH, REPETITION, STOP
 from actors.engines.repetition import banned_tokens, tail_repeats, text_repeats
 from actors.engines.settings import Sampling
-from actors.engines.transformers.batching import Job
+from actors.engines.transformers.batching import Pending
 
 LOOK_EVERY = 16
 """Tokens between two looks for a repetition."""
@@ -121,7 +121,7 @@ class RowEnds:
 
     def __init__(
         self,
-        jobs: Sequence[Job],
+        jobs: Sequence[Pending],
         limits: Sequence[int],
         endings: Endings,
         sampling: Sampling,
