@@ -54,7 +54,7 @@ class InputSet:
         return (document for _, document in self.located())
 
     def located(self) -> Iterator[tuple[str, Document]]:
-        """Each document with its place for messages: its uri, or file and line of its manifest."""
+        """Each document with its location for messages: its uri, or file and line of its manifest."""
         tally = Tally()
         for index, root in enumerate(self._roots):
             if root.kind is RootKind.MANIFEST:
@@ -128,10 +128,10 @@ def _emptiness(inputs: InputSet, root: Root) -> str:
 
 
 def _manifest_documents(root: Root, tally: Tally) -> Iterator[tuple[str, Document]]:
-    for place, document in read_located(Path(root.base), complete=True):
+    for location, document in read_located(Path(root.base), complete=True):
         if not document.size and not is_remote(document.uri):
             tally.add("documents of manifests that are not there, or empty", document.uri)
-        yield place, document
+        yield location, document
 
 
 def _remote_documents(root: Root, list_remote: ListRemote | None, tally: Tally) -> Iterator[Document]:

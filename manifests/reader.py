@@ -37,7 +37,7 @@ def read_manifest(path: Path) -> Iterator[Document]:
 
 
 def read_located(path: Path, complete: bool = False) -> Iterator[tuple[str, Document]]:
-    """Like ``read_manifest``, each document with its place (``greek.jsonl:17``) for messages.
+    """Like ``read_manifest``, each document with its location (``greek.jsonl:17``) for messages.
 
     With ``complete`` it raises SourceUnavailable at the end if neither any document is there nor any folder
     that they lie in.
@@ -49,10 +49,10 @@ def read_located(path: Path, complete: bool = False) -> Iterator[tuple[str, Docu
         try:
             document = _document(row, folder, stats)
         except ValueError as error:
-            raise ManifestError(f"{line.place}: {error}") from None
+            raise ManifestError(f"{line.location}: {error}") from None
         except SourceUnavailable as error:
-            raise SourceUnavailable(f"{line.place}: {error}") from error
-        yield line.place, document
+            raise SourceUnavailable(f"{line.location}: {error}") from error
+        yield line.location, document
     if complete:
         stats.refuse_if_all_are_lost(shown(path))
 

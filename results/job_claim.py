@@ -195,8 +195,8 @@ class JobClaim:
         self._presence.announce()
         self._update(Standing.changed)
 
-    def place(self, size: int) -> int:
-        """A place of our own in a list of this size."""
+    def own_offset(self, size: int) -> int:
+        """Where this process begins in a list of this size, so that several do not meet at once."""
         digest = blake2b(self._name.encode(), digest_size=8).digest()
         return int.from_bytes(digest) % max(1, size)
 

@@ -54,9 +54,9 @@ def _blocks(lines: Sequence[TextLine], rules: Rules) -> list[Block]:
 def _markdown(blocks: Sequence[Block]) -> str:
     """Blocks apart by an empty line, items of one list by none."""
     text = ""
-    for place, block in enumerate(blocks):
-        if place:
-            listed = block.label == blocks[place - 1].label == "list_item"
+    for index, block in enumerate(blocks):
+        if index:
+            listed = block.label == blocks[index - 1].label == "list_item"
             text += "\n" if listed else "\n\n"
         text += block.text
     return text

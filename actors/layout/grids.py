@@ -36,11 +36,11 @@ def _grids(rules: Rules, em: float) -> list[tuple[list[float], list[float]]]:
     horizontal, vertical = rules.horizontal[:MAX_RULES], rules.vertical[:MAX_RULES]
     group = list(range(len(horizontal) + len(vertical)))
 
-    def root(place: int) -> int:
-        while group[place] != place:
-            group[place] = group[group[place]]
-            place = group[place]
-        return place
+    def root(index: int) -> int:
+        while group[index] != index:
+            group[index] = group[group[index]]
+            index = group[index]
+        return index
 
     near = 0.5 * em
     for i, (y, x1, x2) in enumerate(horizontal):

@@ -213,11 +213,11 @@ def _bands(items: Sequence[Item], gutter: Gutter, em: float) -> list[Band]:
         groups[len(above)].append(item)
     beside = [item for item in items if id(item) in across and not gutter.crossed_by(item)]
     bands: list[Band] = []
-    for place, group in enumerate(groups):
+    for index, group in enumerate(groups):
         columns = _are_columns(group, gutter, em)
         _append(bands, group, not columns)
-        if place < len(crossing):
-            line = crossing[place]
+        if index < len(crossing):
+            line = crossing[index]
             row = [item for item in beside if isinstance(line, TextLine) and share_row(line, item)]
             beside = [item for item in beside if item not in row]
             _append(bands, [line, *row], True)

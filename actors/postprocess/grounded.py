@@ -83,10 +83,10 @@ def parse_grounded(answer: str) -> Parsed:
 def _blocks(answer: str) -> Iterator[_Block]:
     """The answer cut at its marks. A new block begins at a label, or at boxes that have none."""
     block = _Block()
-    place, inside = 0, ""
+    offset, inside = 0, ""
     for match in [*_MARK.finditer(answer), None]:
-        piece = answer[place : match.start() if match else len(answer)]
-        place = match.end() if match else place
+        piece = answer[offset : match.start() if match else len(answer)]
+        offset = match.end() if match else offset
         if inside == "ref":
             ended = match is not None and match[1] == "/" and match[2] == "ref"
             block.label, block.closed = " ".join(piece.split()), ended

@@ -137,10 +137,10 @@ def _cut(row: Sequence[Word]) -> Iterator[TextLine]:
     gaps = [_gap(a, b) for a, b in pairwise(row)]
     widest = min(max(WIDEST_SPACE, JUSTIFIED * median(gaps)), WIDEST_JUSTIFIED) if gaps else WIDEST_SPACE
     start = 0
-    for place, gap in enumerate(gaps, 1):
+    for index, gap in enumerate(gaps, 1):
         if gap > widest:
-            yield _line(row[start:place])
-            start = place
+            yield _line(row[start:index])
+            start = index
     yield _line(row[start:])
 
 

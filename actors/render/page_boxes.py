@@ -55,7 +55,7 @@ def _rect(array: Any) -> Box | None:
     """The box of an array of four numbers, its corners sorted; None where it holds next to nothing."""
     if array is None:
         return None
-    x1, y1, x2, y2 = (mupdf.ll_pdf_to_real(mupdf.ll_pdf_array_get(array, place)) for place in range(4))
+    x1, y1, x2, y2 = (mupdf.ll_pdf_to_real(mupdf.ll_pdf_array_get(array, index)) for index in range(4))
     box = min(x1, x2), min(y1, y2), max(x1, x2), max(y1, y2)
     sound = all(map(math.isfinite, box)) and min(box[2] - box[0], box[3] - box[1]) >= LEAST_POINTS
     return box if sound else None

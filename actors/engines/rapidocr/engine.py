@@ -113,21 +113,21 @@ class RapidOcrEngine(Engine):
         detected = len(quads)
         quads = [*quads, *overlooked(page.image, quads)]
         crops = [_crop(page.image, quad) for quad in quads]
-        unknown = [place for place in range(len(quads)) if place not in known]
-        known.update(zip(unknown, self._recognised([crops[place] for place in unknown]), strict=True))
+        unknown = [index for index in range(len(quads)) if index not in known]
+        known.update(zip(unknown, self._recognised([crops[index] for index in unknown]), strict=True))
         printed = sorted(known.keys() - self._shining_through(crops, known))
         lines = [
-            TextLine(text, _hull(quads[place]), score)
-            for place in printed
-            for text, score in [known[place]]
+            TextLine(text, _hull(quads[index]), score)
+            for index in printed
+            for text, score in [known[index]]
             if text.strip()
             and score >= MIN_SCORE
-            and (place < detected or score >= CERTAIN or not is_stroke(quads[place]))
+            and (index < detected or score >= CERTAIN or not is_stroke(quads[index]))
         ]
         if not printed:  # what is left of the lines that were found shines through from the other side
             return nothing_read(page.image)
-        shapes = [crops[place].shape[1] / crops[place].shape[0] for place in printed]  # as they were read
-        verdict = judge_scripts([known[place] for place in printed], shapes)
+        shapes = [crops[index].shape[1] / crops[index].shape[0] for index in printed]  # as they were read
+        verdict = judge_scripts([known[index] for index in printed], shapes)
         if verdict.covered and not any(map(str.isalnum, "".join(line.text for line in lines))):
             return nothing_read(page.image)  # punch holes and dirt: nothing but bullets is no text
         completion = completion_of(page, with_sizes(lines, BOX_MARGIN), find_rules(page.image))
@@ -135,17 +135,17 @@ class RapidOcrEngine(Engine):
 
     def _shining_through(self, crops: Sequence[Image], readings: Mapping[int, Reading]) -> set[int]:
         """Indexes of faint lines that read better in a mirror, or not at all: the other side's."""
-        contrasts = {place: _contrast(crops[place]) for place in readings}
-        faint = [place for place, contrast in contrasts.items() if contrast < FAINT]
-        faint = [place for place in faint if readings[place][1] < CERTAIN or not readings[place][0].strip()]
-        mirrored = self._recognised([np.ascontiguousarray(crops[place][:, ::-1]) for place in faint])
-        upended = self._recognised([np.ascontiguousarray(crops[place][::-1]) for place in faint])
+        contrasts = {index: _contrast(crops[index]) for index in readings}
+        faint = [index for index, contrast in contrasts.items() if contrast < FAINT]
+        faint = [index for index in faint if readings[index][1] < CERTAIN or not readings[index][0].strip()]
+        mirrored = self._recognised([np.ascontiguousarray(crops[index][:, ::-1]) for index in faint])
+        upended = self._recognised([np.ascontiguousarray(crops[index][::-1]) for index in faint])
         through = set()
-        for place, *others in zip(faint, mirrored, upended, strict=True):
-            text, score = readings[place]
-            least = BARELY_LEGIBLE if contrasts[place] < BARELY_VISIBLE else LEGIBLE
+        for index, *others in zip(faint, mirrored, upended, strict=True):
+            text, score = readings[index]
+            least = BARELY_LEGIBLE if contrasts[index] < BARELY_VISIBLE else LEGIBLE
             if not text.strip() or score < max(least, *(other for _, other in others)):
-                through.add(place)
+                through.add(index)
         return through
 
     def _upright(self, image: Image) -> tuple[Upright, list[Quad], dict[int, Reading]]:
@@ -157,7 +157,7 @@ class RapidOcrEngine(Engine):
             quads = self._detected(image)
         page, quads = self._straightened(image, rotation, quads)
         probes = _probes(page.image, quads)
-        crops = [_crop(page.image, quads[place]) for place in probes]
+        crops = [_crop(page.image, quads[index]) for index in probes]
         readings = self._recognised(crops)
         if probes and _mean_score(readings) < SURE and self._stands_on_its_head(crops, readings):
             image, rotation = turn(image, 180), rotation + 180
@@ -236,14 +236,14 @@ def _probes(image: Image, quads: Sequence[Quad]) -> list[int]:
     printed on this side."""
     contrasts = [_contrast(_pixels(image, quad)) for quad in quads]
     ratios = [
-        (width / max(height, 1.0), place)
-        for place, quad in enumerate(quads)
+        (width / max(height, 1.0), index)
+        for index, quad in enumerate(quads)
         for width, height in [sides(quad)]
-        if contrasts[place] >= PRINTED * max(contrasts)
+        if contrasts[index] >= PRINTED * max(contrasts)
     ]
-    good = sorted((ratio, place) for ratio, place in ratios if ratio >= 3.0)
+    good = sorted((ratio, index) for ratio, index in ratios if ratio >= 3.0)
     middle = len(good) // 2
-    return [place for _, place in good[max(0, middle - PROBES // 2) :][:PROBES]]
+    return [index for _, index in good[max(0, middle - PROBES // 2) :][:PROBES]]
 
 
 def _pixels(image: Image, quad: Quad) -> Image:

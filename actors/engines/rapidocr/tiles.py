@@ -28,15 +28,15 @@ def tiles_of(width: int, height: int) -> list[Tile]:
 def _spans(length: int) -> list[tuple[int, int]]:
     count = max(1, -(-(length - OVERLAP) // (TILE - OVERLAP)))
     size = -(-(length + (count - 1) * OVERLAP) // count)
-    starts = [place * (length - size) // max(1, count - 1) for place in range(count)]
+    starts = [tile_index * (length - size) // max(1, count - 1) for tile_index in range(count)]
     return [(start, start + size) for start in starts]
 
 
 def joined(found: Sequence[tuple[Tile, Sequence[Quad]]], width: int, height: int) -> list[Quad]:
     """The lines of a page from those of its tiles: parts of one line as one, and none twice."""
     parts = [
-        (place, quad)
-        for place, (tile, quads) in enumerate(found)
+        (tile_index, quad)
+        for tile_index, (tile, quads) in enumerate(found)
         for quad in quads
         if not _is_cut(quad, tile, width, height)
     ]
@@ -77,7 +77,7 @@ def _pair(
     parts: Sequence[tuple[int, Quad]], hulls: np.ndarray, groups: list[int], tiles: tuple[int, int]
 ) -> None:
     """Put parts of two tiles that are one line into one group."""
-    ones, others = ([i for i, (place, _) in enumerate(parts) if place == tile] for tile in tiles)
+    ones, others = ([i for i, (tile_index, _) in enumerate(parts) if tile_index == tile] for tile in tiles)
     if not ones or not others:
         return
     a, b = hulls[ones][:, None], hulls[others][None, :]

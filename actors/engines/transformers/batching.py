@@ -59,9 +59,9 @@ def choose(waiting: Sequence[Pending], size: int) -> list[Pending]:
         kind = Counter(job.kind for job in waiting).most_common(1)[0][0]  # of equals the oldest
     same = [job for job in waiting if job.kind == kind]
     ranked = sorted(same, key=lambda job: job.row.tokens)
-    place = ranked.index(same[0])
+    index = ranked.index(same[0])
     last = max(0, len(ranked) - size)
-    starts = range(min(last, max(0, place - size + 1)), min(last, place) + 1)
+    starts = range(min(last, max(0, index - size + 1)), min(last, index) + 1)
     start = min(
         starts, key=lambda at: ranked[min(at + size, len(ranked)) - 1].row.tokens - ranked[at].row.tokens
     )

@@ -179,8 +179,8 @@ class TransformersEngine(Engine):
         ]
         choice = TokenChoice(requests, sampling, inputs["attention_mask"], self._allowed)
 
-        def ended(place: int, tokens: list[int], reason: str) -> None:
-            batch.jobs[place].settle(self._completion(tokens, reason, batch.lengths[place]))
+        def ended(index: int, tokens: list[int], reason: str) -> None:
+            batch.jobs[index].settle(self._completion(tokens, reason, batch.lengths[index]))
 
         ends = RowEnds(batch.jobs, limits, self._endings, sampling, ended)
         self._memory.watch()
