@@ -65,8 +65,8 @@ class InputSet:
                 empty = False
                 yield document.uri, document
             if empty and root.kind in (RootKind.FOLDER, RootKind.REMOTE):
-                told = f"{shown(root.argument)!r}: held documents before and holds none now"
-                raise SourceUnavailable(f"{told}: is it mounted?")
+                message = f"{shown(root.argument)!r}: held documents before and holds none now"
+                raise SourceUnavailable(f"{message}: is it mounted?")
         self.warnings = [*self._notes, *tally.sentences()]
 
     def validate(self) -> None:

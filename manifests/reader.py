@@ -118,8 +118,8 @@ def _document(row: DocumentRow | ImagesRow, folder: Path, stats: LocalStats) -> 
 def _described(row: ImagesRow) -> Iterator[tuple[str, str, int, str]]:
     """Address, sha256, size and version of each image, as far as the row tells them."""
     blank = ("",) * len(row.images)
-    said = (row.sha256 or blank, row.size or (0,) * len(blank), row.version or row.etag or blank)
-    return zip(row.images, *said, strict=True)
+    described = (row.sha256 or blank, row.size or (0,) * len(blank), row.version or row.etag or blank)
+    return zip(row.images, *described, strict=True)
 
 
 def _source(

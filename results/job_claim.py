@@ -121,7 +121,7 @@ class JobClaim:
         self.standing = Standing()
         self.joined_others = False
 
-    def enter(self, settle: Settle, wait: Callable[[float], bool], say: Callable[[str], None]) -> bool:
+    def enter(self, settle: Settle, wait: Callable[[float], bool], on_message: Callable[[str], None]) -> bool:
         """Make the output ours, or share it with jobs of the same purpose.
 
         Waits for processes that may be dead; ``wait`` pauses and tells whether to stop, then False is
@@ -131,19 +131,19 @@ class JobClaim:
         if not (conditional := keeps_conditions(self._store)):
             if self._terms.means_to_share:
                 raise OutputRefused(UNSHARED.format(root=self._store.root))
-            say(UNSAFE.format(root=self._store.root))
+            on_message(UNSAFE.format(root=self._store.root))
         self._presence.announce()
         self._presence.start()
-        told: set[str] = set()
+        announced: set[str] = set()
         while True:
             blocker = self._try_to_enter(settle, conditional)
             if blocker is None:
                 return True
             if blocker.life is Life.ALIVE:
                 raise self._refusal(blocker, conditional)
-            if blocker.name not in told:
-                told.add(blocker.name)
-                say(WAITING.format(holder=blocker, lease_s=self._lease_s))
+            if blocker.name not in announced:
+                announced.add(blocker.name)
+                on_message(WAITING.format(holder=blocker, lease_s=self._lease_s))
             if wait(min(POLL_S, self._lease_s / 4)):
                 return False
 

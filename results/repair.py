@@ -55,11 +55,11 @@ class RepairReport:
     def __str__(self) -> str:
         if not (self.documents or self.plans or self.left):
             return "nothing stands twice: nothing to repair"
-        told = (
+        message = (
             f"{self.rows:,} doubled rows of {self.documents:,} documents taken away from {self.units:,} "
             f"units (earlier files are under history/), {self.plans:,} plans of no job dropped"
         )
-        return f"{told}; left as they are: {', '.join(self.left[:5])}" if self.left else told
+        return f"{message}; left as they are: {', '.join(self.left[:5])}" if self.left else message
 
 
 @dataclass(slots=True)

@@ -56,8 +56,8 @@ class ImagePages:
             self._file.close()
             if isinstance(error, MemoryError) or getattr(error, "errno", None) is not None:
                 raise
-            told = "its header cannot be read" if isinstance(error, UnidentifiedImageError) else error
-            raise DocumentError(f"damaged {kind} image: {told}") from error
+            reason = "its header cannot be read" if isinstance(error, UnidentifiedImageError) else error
+            raise DocumentError(f"damaged {kind} image: {reason}") from error
         self.page_count = len(self._frames) + bool(self._stopped)
         self._flags = ("first_frame_only",) if animated else ()
 

@@ -57,9 +57,9 @@ def read_page_tree(document: Any) -> PageTree:
         return PageTree(count, {})
     absent = max(0, count - len(leaves))
     held = len(leaves)
-    told = f"the document says that it has {count} pages, but its page tree holds {held}"
+    reason = f"the document says that it has {count} pages, but its page tree holds {held}"
     page_count = held + (absent if absent <= MAX_ABSENT else 1)
-    missing.update(dict.fromkeys(range(held + 1, page_count + 1), told))
+    missing.update(dict.fromkeys(range(held + 1, page_count + 1), reason))
     return PageTree(page_count, missing, True, tuple(_flatten(document, leaves)))
 
 

@@ -230,11 +230,11 @@ def _read_listing(address: str, answer: Any) -> Listing:
 
 def _silence(silent: Sequence[Unlisted], model: str) -> str:
     """What to do where no server can be used."""
-    told = "\n  ".join(f"{answer.address}: {answer.message}" for answer in silent)
+    failures = "\n  ".join(f"{answer.address}: {answer.message}" for answer in silent)
     if not model and any(answer.is_there for answer in silent):
-        return f"engine.model: no server says what it serves: name it with --model\n  {told}"
+        return f"engine.model: no server says what it serves: name it with --model\n  {failures}"
     return (
-        f"no server answers:\n  {told}\nstart one ('vllm serve {model or 'MODEL'} --port 8000') or "
+        f"no server answers:\n  {failures}\nstart one ('vllm serve {model or 'MODEL'} --port 8000') or "
         "give the address of one that runs (--server-url http://HOST:8000/v1)"
     )
 

@@ -136,10 +136,10 @@ class Detected:
 def _detect(image: Image) -> Detected | None:
     """Which way up, and which script; None where there is too little text to tell."""
     try:
-        said = _run(["-", "-", "--psm", "0"], _pnm(image), PAGE_TIMEOUT_S).decode()
+        output = _run(["-", "-", "--psm", "0"], _pnm(image), PAGE_TIMEOUT_S).decode()
     except EngineError:
         return None
-    fields = dict(line.split(": ", 1) for line in said.splitlines() if ": " in line)
+    fields = dict(line.split(": ", 1) for line in output.splitlines() if ": " in line)
     sure = float(fields.get("Orientation confidence", 0)) >= MIN_ORIENTATION_CONFIDENCE
     return Detected(int(fields.get("Rotate", 0)) if sure else 0, fields.get("Script", ""))
 
@@ -209,6 +209,6 @@ def _run(arguments: Sequence[str], stdin: bytes, timeout_s: float) -> bytes:
     except subprocess.TimeoutExpired as error:
         raise EngineError(f"tesseract took longer than {timeout_s:g} s") from error
     if done.returncode != 0:
-        words = " ".join(done.stderr.decode("utf-8", "replace").split())
-        raise EngineError(f"tesseract: {words[-300:] or f'exit status {done.returncode}'}")
+        log_tail = " ".join(done.stderr.decode("utf-8", "replace").split())
+        raise EngineError(f"tesseract: {log_tail[-300:] or f'exit status {done.returncode}'}")
     return done.stdout

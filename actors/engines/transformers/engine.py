@@ -154,14 +154,14 @@ class TransformersEngine(Engine):
         try:
             self._answer(batch)
         except Exception as error:  # noqa: BLE001 - the boundary of a batch: its pages learn of it
-            told = f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
+            problem = f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
             if has_killed_the_gpu(error):
-                raise EngineDead(f"the GPU answers no more: {told}") from None
+                raise EngineDead(f"the GPU answers no more: {problem}") from None
             if not ran_out_of_memory(error):
-                return EngineError(f"the model failed on this page: {told}")
+                return EngineError(f"the model failed on this page: {problem}")
             self._size = self._size.ran_out(len(batch.jobs))
             return EngineError(
-                f"the page does not fit in memory, even alone ({told}): render it smaller, or lower "
+                f"the page does not fit in memory, even alone ({problem}): render it smaller, or lower "
                 "engine.sampling.max_tokens"
             )
         return None

@@ -77,8 +77,10 @@ class InputMaker:
         """Tokens that images of these sizes (height, width) become; by their pixels if nobody tells."""
         count = getattr(self._processor, "_get_num_multimodal_tokens", None)
         try:
-            told = count(image_sizes=[list(size) for size in sizes], **self._image_arguments) if count else {}
-            return int(sum(told["num_image_tokens"]))
+            counted = (
+                count(image_sizes=[list(size) for size in sizes], **self._image_arguments) if count else {}
+            )
+            return int(sum(counted["num_image_tokens"]))
         except Exception:  # noqa: BLE001 - a hint of a processor we do not know; the batch itself will tell
             return sum(height * width // PIXELS_PER_TOKEN for height, width in sizes)
 

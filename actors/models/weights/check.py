@@ -143,8 +143,8 @@ def _damage(path: Path, topic: Topic) -> list[ModelFinding]:
         else:
             refuse_placeholder(path)
     except ConfigError as error:
-        words = str(error)
-        return [ModelFinding(topic, words if str(path.parent) in words else f"{path.parent}: {words}")]
+        message = str(error)
+        return [ModelFinding(topic, message if str(path.parent) in message else f"{path.parent}: {message}")]
     return []
 
 

@@ -12,7 +12,7 @@ from manifests.errors import ConfigError
 CHECKED_KINDS = ("vllm", "transformers")
 SAFETENSORS_FORMATS = (None, "auto", "hf", "safetensors")
 """vLLM's load formats that read the files we look at; ``dummy`` and the rest do without."""
-MAX_TOLD = 5
+MAX_REASONS = 5
 
 
 def check_model(config: EngineConfig, *, must_exist: bool = True) -> None:
@@ -34,8 +34,10 @@ def check_model(config: EngineConfig, *, must_exist: bool = True) -> None:
     else:
         return
     if problems := serious(check_folder(folder), config):
-        told = [problem.message for problem in problems[:MAX_TOLD]]
-        raise ConfigError("\n".join([*told, f"'pagefleet models check {config.model}' tells all there is"]))
+        reasons = [problem.message for problem in problems[:MAX_REASONS]]
+        raise ConfigError(
+            "\n".join([*reasons, f"'pagefleet models check {config.model}' tells all there is"])
+        )
 
 
 def serious(report: ModelReport, config: EngineConfig) -> list[ModelFinding]:
