@@ -8,9 +8,9 @@ from dataclasses import replace
 
 from actors.layout.geometry import line_height
 from actors.layout.grids import take_grids
-from actors.layout.gutters import in_reading_order
 from actors.layout.lines import Box, ComposedPage, Rules, TextLine, body_size
 from actors.layout.paragraphs import Block, blocks_of
+from actors.layout.reading_order import in_reading_order
 from actors.layout.tables import Table
 from results.rows import Region
 

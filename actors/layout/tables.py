@@ -44,6 +44,9 @@ class Table:
         return "\n".join(lines)
 
 
+Item = TextLine | Table
+
+
 def find_table(lines: Sequence[TextLine], em: float) -> Split | None:
     """The table among lines read downwards, with the lines before and after it, if there is one."""
     rows = rows_of(lines)
