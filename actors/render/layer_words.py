@@ -20,7 +20,6 @@ UPRIGHT_DEGREES = 10
 THICKEST_RULE = 3.0
 SHORTEST_RULE = 12.0
 MAX_RULES = 2_000
-TURNS = (0, 90, 180, 270)
 SLANTED = -1
 LIGATURES = {0xFB00 + i: text for i, text in enumerate(("ff", "fi", "fl", "ffi", "ffl", "st", "st"))}
 

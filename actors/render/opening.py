@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 
 from actors.render.image import ImagePages
@@ -58,12 +57,6 @@ class OpenFailure(DocumentError):
 
     def __str__(self) -> str:
         return str(self.args[0])
-
-
-@dataclass(frozen=True, slots=True)
-class _Kept:
-    source: LocatedSource
-    pages: OpenPages
 
 
 class OpenDocuments:

@@ -77,7 +77,7 @@ def write(
     writer = UnitWriter(store, WriterConfig(RUN, fingerprint, 3600.0))
     writer.open(plan)
     for i in plan.wanted_indexes():
-        for span in writer._held(plan.unit_id, plan.generation).unit.planned(i, 4).read:
+        for span in writer._open_unit(plan.unit_id, plan.generation).unit.planned(i, 4).read:
             rows = [row(plan.documents[i].doc_id, page) for page in span]
             writer.add(plan.unit_id, plan.generation, rows_to_batch(rows))
     assert writer.seal(plan.unit_id, plan.generation, {}).sealed

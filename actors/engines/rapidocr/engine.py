@@ -26,13 +26,14 @@ from actors.engines.line_ocr.unread import unread_print
 from actors.engines.line_ocr.upright import (
     Quad,
     Upright,
+    hull_of,
     lies_on_its_side,
     quad_of,
     sides,
     skew_of,
     straighten,
 )
-from actors.engines.rapidocr.long_lines import joined_reading, parts_of
+from actors.engines.rapidocr.long_lines import Reading, joined_reading, parts_of
 from actors.engines.rapidocr.merged import cut_at_gutters
 from actors.engines.rapidocr.overlooked import is_stroke, mostly_unread, overlooked
 from actors.engines.rapidocr.tiles import joined, tiles_of
@@ -84,9 +85,6 @@ SIDEWAYS = 2.5
 LOW_QUOTE = re.compile(r"(?:^|(?<=[\s(\[])),{1,2}(?=[^\W\d])")
 """The dictionary has no low opening quote and gives a comma: one that touches the next word only is none."""
 
-Reading = tuple[str, float]
-"""The text of a line, and its mean confidence."""
-
 
 class RapidOcrEngine(Engine):
     """Reads a page's lines and puts them in order. Raises ValueError on an unknown parameter."""
@@ -117,7 +115,7 @@ class RapidOcrEngine(Engine):
         known.update(zip(unknown, self._recognised([crops[index] for index in unknown]), strict=True))
         printed = sorted(known.keys() - self._shining_through(crops, known))
         lines = [
-            TextLine(text, _hull(quads[index]), score)
+            TextLine(text, hull_of(quads[index]), score)
             for index in printed
             for text, score in [known[index]]
             if text.strip()
@@ -248,7 +246,7 @@ def _probes(image: Image, quads: Sequence[Quad]) -> list[int]:
 
 def _pixels(image: Image, quad: Quad) -> Image:
     """The pixels around a line, neither levelled nor turned."""
-    x1, y1, x2, y2 = (max(0, round(value)) for value in _hull(quad))
+    x1, y1, x2, y2 = (max(0, round(value)) for value in hull_of(quad))
     return image[y1 : max(y2, y1 + 1), x1 : max(x2, x1 + 1)]
 
 
@@ -260,11 +258,6 @@ def _contrast(crop: Image) -> float:
 
 def _mean_score(readings: Sequence[Reading]) -> float:
     return sum(score for _, score in readings) / max(len(readings), 1)
-
-
-def _hull(quad: Quad) -> tuple[float, float, float, float]:
-    (x1, y1), (x2, y2) = quad.min(axis=0), quad.max(axis=0)
-    return float(x1), float(y1), float(x2), float(y2)
 
 
 def _crop(image: Image, quad: Quad) -> Image:

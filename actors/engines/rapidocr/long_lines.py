@@ -18,6 +18,7 @@ SLACK = 0.4
 """Of a part, to either side of where it should end: there the widest white is looked for."""
 
 Reading = tuple[str, float]
+"""The text of a line, and its mean confidence."""
 
 
 def parts_of(crop: Image) -> list[Image]:

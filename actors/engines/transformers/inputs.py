@@ -12,7 +12,7 @@ import numpy as np
 import PIL.Image
 
 from actors.engines.base import Request
-from actors.engines.prompts import IMAGE, split_prompt
+from actors.engines.prompts import IMAGE, chat_content, split_prompt
 from actors.engines.settings import EngineConfig
 from manifests.errors import ConfigError, EngineError
 
@@ -103,13 +103,7 @@ class InputMaker:
     def _text(self, parts: Sequence[str]) -> str:
         if self._raw:
             return "".join(self._image_token if part == IMAGE else part for part in parts)
-        content: list[dict[str, str]] = []
-        for part in parts:
-            if part == IMAGE:
-                content.append({"type": "image"})
-            elif words := part.strip("\n"):  # templates put their own line breaks around images
-                content.append({"type": "text", "text": words})
-        messages = [{"role": "user", "content": content}]
+        messages = [{"role": "user", "content": chat_content(parts)}]
         try:
             return str(self._processor.apply_chat_template(messages, add_generation_prompt=True))
         except Exception as error:  # the template is a program of somebody else's
