@@ -10,6 +10,7 @@ from itertools import pairwise
 from statistics import median
 
 from actors.layout.compose import compose
+from actors.layout.geometry import hull
 from actors.layout.lines import Box, ComposedPage, Rules, TextLine
 from results.rows import Region
 
@@ -144,14 +145,7 @@ def _cut(row: Sequence[Word]) -> Iterator[TextLine]:
 
 
 def _line(words: Sequence[Word]) -> TextLine:
-    boxes = [word.box for word in words]
-    box = (
-        min(b[0] for b in boxes),
-        min(b[1] for b in boxes),
-        max(b[2] for b in boxes),
-        max(b[3] for b in boxes),
-    )
-    return TextLine(" ".join(word.text for word in words), box, size=max(word.size for word in words))
+    return TextLine(" ".join(word.text for word in words), hull(words), size=max(word.size for word in words))
 
 
 def find_rules(boxes: Iterable[Box]) -> Rules:

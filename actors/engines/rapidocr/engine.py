@@ -103,9 +103,6 @@ class RapidOcrEngine(Engine):
         async with self._lock:
             return await asyncio.to_thread(self._read, request.images[0])
 
-    async def close(self) -> None:
-        return None
-
     def _read(self, image: Image) -> Completion:
         page, quads, known = self._upright(image)
         detected = len(quads)

@@ -7,6 +7,7 @@ import difflib
 import importlib
 import json
 from collections.abc import Mapping
+from operator import attrgetter
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
@@ -63,19 +64,11 @@ def engine_arguments(config: EngineConfig, architectures: tuple[str, ...]) -> As
     processors = [*guard, *(extra.pop("logits_processors", None) or [])]
     return AsyncEngineArgs(
         **{
+            **{name: attrgetter(field)(config) for name, field in OUR_FIELDS.items()},
             **_placement(config),
-            "model": config.model,
             "revision": config.revision or None,
-            "dtype": config.dtype,
-            "trust_remote_code": config.trust_remote_code,
-            "seed": config.sampling.seed,
-            "max_model_len": config.vllm.max_model_len,
-            "max_num_seqs": config.vllm.max_num_seqs,
             "max_num_batched_tokens": max(config.vllm.max_num_batched_tokens, config.vllm.max_num_seqs),
             "kv_cache_dtype": _kv_cache_dtype(config),
-            "enforce_eager": config.vllm.enforce_eager,
-            "enable_prefix_caching": config.vllm.enable_prefix_caching,
-            "mm_processor_cache_gb": config.vllm.mm_processor_cache_gb,
             "mm_processor_kwargs": _processor_kwargs(config, architectures),
             "limit_mm_per_prompt": limits,
             "logits_processors": processors or None,
