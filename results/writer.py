@@ -15,7 +15,7 @@ from manifests.errors import PagefleetError, StoreError
 from manifests.pages import PageSpan
 from manifests.units import UnitPlan
 from manifests.work import PROBE_UNIT
-from results.leftovers import gone
+from results.leftovers import gone_message
 from results.logs import BestEffortLog
 from results.merging import in_order, unit_sources
 from results.open_unit import COLUMNS, DocumentState, OpenUnit
@@ -334,7 +334,7 @@ class UnitWriter:
         """Raise StoreError when the output was taken away from under the job."""
         guard = self._config.guard
         if guard and self._store.read_tail(guard, 1) is None:
-            raise StoreError(gone(self._store, guard))
+            raise StoreError(gone_message(self._store, guard))
 
     def _raise_error(self) -> None:
         if self._error is not None:

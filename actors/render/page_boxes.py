@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from actors.layout.lines import Box
 from actors.render.mupdf import mupdf
 
 LEAST_POINTS = 1.0
@@ -16,8 +17,6 @@ USUAL = (0.0, 0.0, 612.0, 792.0)
 """What MuPDF takes for a page without a media box."""
 UNITS = (1e-3, 1e5)
 """User units that may be meant; others count as 1."""
-
-Box = tuple[float, float, float, float]
 
 
 def mend_boxes(page: Any) -> bool:

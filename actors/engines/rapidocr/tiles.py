@@ -9,6 +9,7 @@ from itertools import combinations, product
 import numpy as np
 
 from actors.engines.line_ocr.upright import Quad, sides
+from actors.layout.geometry import root_of
 
 TILE, OVERLAP = 2_560, 256
 """Sides of a tile at most, and what two share: lines no higher than half of it are whole in one of them."""
@@ -47,7 +48,7 @@ def joined(found: Sequence[tuple[Tile, Sequence[Quad]]], width: int, height: int
             _pair(parts, hulls, groups, (one, other))
     lines: dict[int, list[Quad]] = {}
     for index, (_, quad) in enumerate(parts):
-        lines.setdefault(_root(groups, index), []).append(quad)
+        lines.setdefault(root_of(groups, index), []).append(quad)
     return [_line(quads) for quads in lines.values()]
 
 
@@ -88,13 +89,7 @@ def _pair(
         standing = _stands(parts[one][1])
         across = 0 if standing else 1
         if standing == _stands(parts[other][1]) and common[i, j, across] > SAME_LINE * least[i, j, across]:
-            groups[_root(groups, other)] = _root(groups, one)
-
-
-def _root(groups: Sequence[int], index: int) -> int:
-    while groups[index] != index:
-        index = groups[index]
-    return index
+            groups[root_of(groups, other)] = root_of(groups, one)
 
 
 def _line(quads: Sequence[Quad]) -> Quad:
