@@ -84,7 +84,7 @@ def _compose_turned(
 ) -> ComposedPage:
     width, height = size
     turned = [replace(word, box=_turn_box(word.box, turn, width, height)) for word in words]
-    lines = find_rules(_turn_box(box, turn, width, height) for box in rules)
+    lines = rules_among(_turn_box(box, turn, width, height) for box in rules)
     sides = (height, width) if turn in (90, 270) else (width, height)
     page = compose(list(text_lines(turned)), *sides, lines)
     back = -turn % 360 if turn != SLANTED else SLANTED
@@ -148,7 +148,7 @@ def _line(words: Sequence[Word]) -> TextLine:
     return TextLine(" ".join(word.text for word in words), hull(words), size=max(word.size for word in words))
 
 
-def find_rules(boxes: Iterable[Box]) -> Rules:
+def rules_among(boxes: Iterable[Box]) -> Rules:
     """Ruled lines among the boxes of what is drawn; none where there are too many to be a table's."""
     horizontal, vertical = [], []
     for x1, y1, x2, y2 in boxes:

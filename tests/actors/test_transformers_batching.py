@@ -9,7 +9,7 @@ import pytest
 
 from actors.engines.base import Completion, Request
 from actors.engines.transformers import batching
-from actors.engines.transformers.batching import PATIENCE, Batcher, Pending, choose
+from actors.engines.transformers.batching import PATIENCE, Batcher, Pending, choose_batch
 from actors.engines.transformers.inputs import PromptRow
 from manifests.errors import EngineDead, EngineError
 
@@ -26,27 +26,27 @@ def lengths(jobs: list[Pending]) -> list[int]:
 
 def test_a_batch_holds_like_lengths_around_the_oldest():
     waiting = [job(tokens) for tokens in (500, 10, 480, 900, 520, 20, 1_000)]
-    assert lengths(choose(waiting, 3)) == [480, 500, 520]
+    assert lengths(choose_batch(waiting, 3)) == [480, 500, 520]
 
 
 def test_the_oldest_is_in_it_even_where_others_are_closer_together():
     waiting = [job(tokens) for tokens in (900, 10, 11, 12, 13)]
-    assert 900 in lengths(choose(waiting, 3))
+    assert 900 in lengths(choose_batch(waiting, 3))
 
 
 def test_fewer_than_a_batch_are_all_taken():
-    assert lengths(choose([job(3), job(1), job(2)], 8)) == [1, 2, 3]
+    assert lengths(choose_batch([job(3), job(1), job(2)], 8)) == [1, 2, 3]
 
 
 def test_kinds_are_not_mixed_and_the_commonest_goes_first():
     rare, *common = [job(kind="two images"), job(), job(), job()]
-    assert choose([rare, *common], 8) == common
+    assert choose_batch([rare, *common], 8) == common
 
 
 def test_a_rare_kind_is_passed_over_so_often_and_no_more():
     rare, common = job(kind="two images"), job()
     rare.passed_over = PATIENCE
-    assert choose([rare, common, job()], 8) == [rare]
+    assert choose_batch([rare, common, job()], 8) == [rare]
 
 
 class Model:

@@ -82,7 +82,7 @@ class ChatFormat:
         return [image if text == IMAGE else {"type": "text", "text": text} for text in texts if text]
 
 
-def completion_of(body: bytes) -> Completion:
+def completion_in(body: bytes) -> Completion:
     """The completion in a server's answer. Raises ServerFailure when there is none in it."""
     try:
         answer = json.loads(body)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import aiohttp
 
 from actors.engines.base import Completion
-from actors.engines.openai.chat import OK, Body, completion_of
+from actors.engines.openai.chat import OK, Body, completion_in
 from actors.engines.openai.failures import Fault, ServerFailure, failure_of_status
 from actors.engines.openai.key import ApiKey
 from actors.engines.openai.pool import Server, ServerPool, backoff_s
@@ -215,7 +215,7 @@ class ServerClient:
                 answer = self._key.struck_from(await _limited(response.content))
             if response.status != OK:
                 raise failure_of_status(response.status, response.headers, answer)
-            return completion_of(answer)
+            return completion_in(answer)
         except ServerFailure as error:
             failure = error
         except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:

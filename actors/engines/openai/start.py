@@ -13,8 +13,8 @@ from typing import Any
 
 import httpx
 
-from actors.engines.openai.address import root_of
-from actors.engines.openai.chat import completion_of
+from actors.engines.openai.address import server_root
+from actors.engines.openai.chat import completion_in
 from actors.engines.openai.failures import Fault, ServerFailure, failure_of_status, message_in
 from actors.engines.openai.key import ApiKey
 from actors.engines.openai.proxy import proxy_for
@@ -108,7 +108,7 @@ class StartCheck:
 
     def token_ids(self, served: Served, tokens: Sequence[str]) -> list[int]:
         """Ids of those tokens that a vLLM server's model has as one; none where it will not tell."""
-        url = f"{root_of(served.address)}/tokenize"
+        url = f"{server_root(served.address)}/tokenize"
         ids: list[int] = []
         for token in tokens:
             question = {"model": served.model, "prompt": token, "add_special_tokens": False}
@@ -151,7 +151,7 @@ class StartCheck:
         failure = failure_of_status(status, headers, body)
         if status == 200:
             try:
-                completion_of(body)
+                completion_in(body)
             except ServerFailure as error:
                 failure = error
             else:

@@ -48,7 +48,7 @@ class Pending:
             self.answer.set_result(outcome)
 
 
-def choose(waiting: Sequence[Pending], size: int) -> list[Pending]:
+def choose_batch(waiting: Sequence[Pending], size: int) -> list[Pending]:
     """At most ``size`` of the jobs, oldest first in ``waiting``: of one kind, and of like length.
 
     Of the commonest kind, unless the oldest job was passed over too often; with the oldest job of that
@@ -173,7 +173,7 @@ class Batcher(Generic[Prepared]):
         return max(0.0, self._last_came + LINGER_S - time.monotonic())
 
     def _chosen(self) -> list[Pending]:
-        jobs = choose(self._waiting, self._size())
+        jobs = choose_batch(self._waiting, self._size())
         self._waiting = [job for job in self._waiting if job not in jobs]
         for job in self._waiting:
             job.passed_over += job.kind != jobs[0].kind

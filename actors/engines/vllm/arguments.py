@@ -101,7 +101,7 @@ def check_engine_args(config: EngineConfig) -> None:
         _check_importable(path)
 
 
-def check_model(config: EngineConfig, settings: Any) -> None:
+def check_model_arguments(config: EngineConfig, settings: Any) -> None:
     """Raise ConfigError for what the model would ignore in silence. ``settings`` is vLLM's configuration."""
     try:
         info = MULTIMODAL_REGISTRY.create_processor(settings.model_config).info
