@@ -18,7 +18,7 @@ import numpy as np
 
 from actors.engines.base import Engine, Request
 from actors.engines.load import load_engine
-from actors.engines.rapidocr.engine import engine as rapidocr
+from actors.engines.rapidocr import engine as rapidocr
 from actors.engines.settings import EngineConfig
 from actors.render.pdf import PdfPages
 from actors.render.raster import RgbArray
