@@ -11,11 +11,11 @@ import pydantic
 import yaml
 from pydantic import BaseModel, ConfigDict, Field
 
-from actors.engines.config import EngineConfig
 from actors.engines.load import check_engine
-from actors.render.config import RenderConfig
+from actors.engines.settings import EngineConfig
+from actors.render.settings import RenderConfig
 from actors.retry import RetryPolicy
-from aws.config import S3Config
+from aws.settings import S3Config
 from cluster.config import ClusterConfig
 from jobs.settings import explained, from_environment, parsed, paths_in
 from manifests.errors import ConfigError

@@ -9,9 +9,9 @@ from actors.models.presets.ladder import ladder_modes
 from actors.page_reader import PageReader, ReaderConfig
 from actors.render.renderer import Renderer
 from actors.sources.cache import SourceCache
-from aws.config import S3Config
 from aws.s3_source import S3Source
 from aws.s3_store import S3Store
+from aws.settings import S3Config
 from cluster.config import FleetSpec
 from cluster.roles import RowSink
 from jobs.config import JobConfig

@@ -15,7 +15,7 @@ from manifests.errors import InputError, OutputRefused
 from manifests.secrets import masked
 from results.fingerprint import SCHEMA
 from results.job_claim import PATH
-from results.leftovers import strangers
+from results.leftovers import foreign_objects
 from results.store import Store
 
 PACKAGES = ("pagefleet", "pyarrow", "pymupdf", "ray", "rapidocr")
@@ -135,7 +135,7 @@ def _version(package: str) -> str:
 def _refuse_strangers(store: Store, wanted: str) -> None:
     """Raise OutputRefused for what is not ours. Processes that are about to enter are seen before there is
     a job, and what a run left whose output was deleted is known."""
-    found = list(islice(strangers(store, wanted), 3))
+    found = list(islice(foreign_objects(store, wanted), 3))
     if found:
         raise OutputRefused(
             f"{store.root} is not empty and holds no pagefleet job ({', '.join(found)}, …): "

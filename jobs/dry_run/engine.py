@@ -9,8 +9,8 @@ from textwrap import shorten
 
 import psutil
 
-from actors.engines.config import EngineConfig
 from actors.engines.load import check_taken, load_engine
+from actors.engines.settings import EngineConfig
 from actors.models.weights.cards import Card, installed_cards
 from actors.models.weights.check import check_folder
 from actors.models.weights.guard import CHECKED_KINDS, serious

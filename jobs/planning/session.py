@@ -157,5 +157,5 @@ def _in_turn(units: Iterable[PlannedUnit], claim: JobClaim) -> list[PlannedUnit]
     for unit in units:
         blocks.setdefault(block_of(unit.unit_id, claim.standing.blocks), []).append(unit)
     order = list(blocks)
-    first = claim.place(len(order)) if claim.joined_others else 0
+    first = claim.own_offset(len(order)) if claim.joined_others else 0
     return [unit for block in order[first:] + order[:first] for unit in blocks[block]]

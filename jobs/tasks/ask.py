@@ -12,17 +12,17 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from actors.engines.base import Completion, Engine, Request
-from actors.engines.config import EngineConfig
 from actors.engines.load import MODEL_KINDS, check_taken, load_engine
 from actors.engines.prompts import split_prompt
+from actors.engines.settings import EngineConfig
 from actors.models.weights.guard import check_model
-from actors.render.config import RenderConfig, TextLayerUse
 from actors.render.image import encode_jpeg
 from actors.render.raster import RgbArray
 from actors.render.renderer import Renderer
+from actors.render.settings import RenderConfig, TextLayerUse
 from actors.sources.cache import SourceCache
-from aws.config import S3Config
 from aws.s3_source import S3Source
+from aws.settings import S3Config
 from jobs.config import JobConfig
 from manifests.documents import Document
 from manifests.errors import ConfigError, EngineError, InputError, JobError, PagefleetError

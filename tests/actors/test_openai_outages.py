@@ -32,7 +32,7 @@ ANSWERED = 12
 
 @pytest.fixture(autouse=True)
 def talkative(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pool, "TOLD_AFTER_S", 0.0)
+    monkeypatch.setattr(pool, "REPORTED_AFTER_S", 0.0)
 
 
 def after(answers: int, then: Callable[[Call], Reply]) -> Callable[[Call], Reply]:

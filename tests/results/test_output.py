@@ -16,7 +16,7 @@ from jobs.summary import top_reasons, total_up, was_ever_read, write_reports
 from manifests.documents import Document
 from manifests.units import UnitPlan
 from results import output as walking
-from results.leftovers import clear_leftovers, strangers
+from results.leftovers import clear_leftovers, foreign_objects
 from results.local_store import LocalStore
 from results.output import Output
 from results.reasons import alike
@@ -77,7 +77,7 @@ def write(
     writer = UnitWriter(store, WriterConfig(RUN, fingerprint, 3600.0))
     writer.open(plan)
     for i in plan.wanted_indexes():
-        for span in writer._held(plan.unit_id, plan.generation).unit.planned(i, 4).read:
+        for span in writer._open_unit(plan.unit_id, plan.generation).unit.planned(i, 4).read:
             rows = [row(plan.documents[i].doc_id, page) for page in span]
             writer.add(plan.unit_id, plan.generation, rows_to_batch(rows))
     assert writer.seal(plan.unit_id, plan.generation, {}).sealed
@@ -254,7 +254,7 @@ def test_reasons_are_made_alike(reason, kind):
 
 
 def left(store: LocalStore, fingerprint: str = "fp") -> list[str]:
-    return list(strangers(store, fingerprint))
+    return list(foreign_objects(store, fingerprint))
 
 
 def test_what_a_run_left_of_a_deleted_output_is_ours(store):
