@@ -12,16 +12,18 @@ from manifests.units import UnitPlan
 
 
 def plan_for(
-    held: Held, today: Mapping[str, Document], base_version: str
+    held: Held, today: Mapping[str, Document], base_version: str, *, is_whole: bool
 ) -> tuple[UnitPlan | None, list[str]]:
     """The plan of a unit that is under way or has something to read again, and which sources changed.
 
-    ``today`` are the documents of it that the input names, by id.
+    ``today`` are the documents of it that the input names, by id; ``is_whole``: no ``--limit`` has cut that.
     """
     documents, reread, changed = list(held.documents), dict[int, str](), list[str]()
     for i, was in enumerate(held.documents):
         now = today.get(was.doc_id)
         if now is None:
+            if is_whole and held.footer is None:  # it was listed once, and is not: gone, not unavailable
+                documents[i] = replace(was, size=0)
             continue
         documents[i], again = _renewed(held, i, was, now)
         if again is not None:

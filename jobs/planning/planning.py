@@ -261,7 +261,9 @@ class _Planning:
             for number in batch.tolist():
                 unit = self._read(held.unit_ids[number])
                 version = self.stock.sealed.get(unit.unit_id, "")
-                unit_plan, changed = plan_for(unit, today.get(number, {}), version)
+                unit_plan, changed = plan_for(
+                    unit, today.get(number, {}), version, is_whole=not self.plan.limited_documents
+                )
                 self.plan.changed += changed
                 if unit_plan is not None:
                     wanted = len(unit_plan.wanted_indexes())

@@ -263,6 +263,19 @@ def test_a_removed_file_keeps_its_rows_and_nothing_is_read_again(corpus, stop_af
     assert corpus.is_finished()
 
 
+def test_a_removed_file_of_an_open_unit_counts_as_gone_unless_the_listing_was_cut(corpus):
+    """A size says that it was listed: what cannot be found then is waited for, as a mount that is gone."""
+    corpus.run(stop_after=3)
+    corpus.remove("a.pdf")
+
+    def sizes(**config: int) -> dict[str, int]:
+        plans = corpus.plan(**config).unwritten
+        return {d.doc_id: d.size for plan in plans for d in plan.documents if d.doc_id in ("a.pdf", "b.pdf")}
+
+    assert sizes() == {"a.pdf": 0, "b.pdf": 1}
+    assert sizes(limit=3) == {"a.pdf": 1, "b.pdf": 1}
+
+
 def test_a_changed_file_is_read_again_from_page_1_and_reported_and_nothing_else(corpus):
     corpus.run()
     corpus.put("c.pdf", text="changed")
