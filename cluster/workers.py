@@ -164,6 +164,7 @@ class Writer:
         self._writer.add_rows(unit_id, generation, rows)
         return len(rows)
 
+    @ray.method(concurrency_group="seal")
     def seal(self, unit_id: str, generation: int, page_counts: dict[int, int]) -> SealReport:
         return self._writer.seal(unit_id, generation, page_counts)
 
