@@ -42,6 +42,7 @@ from results.unit_files import list_sealed, read_footer
 
 EXIT_OK = 0
 EXIT_FAILED_PAGES = 3
+MAX_NAMED = 5
 
 Say = Callable[[str], None]
 
@@ -183,7 +184,7 @@ class _Run:
                 claims.release_all()
             finally:
                 fleet.stop()
-        plan.changed += driver.progress.changed
+        plan.changed = list(dict.fromkeys([*plan.changed, *driver.progress.changed]))
         return self._finish(plan, driver)
 
     def _fleet(self) -> Fleet:
@@ -291,8 +292,12 @@ class _Run:
                 f"{summary['cut']['documents_shortened']:,} documents were not read"
             )
         if run["changed_sources"]:
-            names = ", ".join(run["changed_sources"][:5])
-            self._say(f"changed since they were planned or read, so read again: {names}")
+            names = ", ".join(run["changed_sources"][:MAX_NAMED])
+            more = len(run["changed_sources"]) - MAX_NAMED
+            self._say(
+                f"changed since they were planned or read, so read again: {names}"
+                + (f" and {more:,} more" if more > 0 else "")
+            )
         for line in script_warnings(summary["flags"]):
             self._say(f"warning: {line}")
         self._say(f"Markdown: {self._output}/markdown  rows: {self._output}/pages")

@@ -26,6 +26,7 @@ from aws.s3_source import S3Source
 from jobs.config import JobConfig
 from manifests.documents import Document
 from manifests.errors import ConfigError, EngineError, InputError, JobError, PagefleetError
+from manifests.identity import normal_uri
 from manifests.pages import PageSpan
 from manifests.work import RenderCall, RenderItem
 
@@ -134,7 +135,8 @@ def _render(image: str, config: RenderConfig, s3: S3Config) -> RgbArray:
     plain = config.model_copy(update={"skip_blank": False, "text_layer": TextLayerUse.NEVER})
     sources = SourceCache(config.cache_dir, config.cache_bytes, {"s3": S3Source(s3)}, "ask")
     renderer = Renderer(plain, sources, hard_limits=False)
-    uri = file if file.startswith("s3://") else str(Path(file).absolute())
+    uri = normal_uri(file)
+    uri = uri if uri.startswith("s3://") else str(Path(file).absolute())
     item = RenderItem(0, Document(file, uri), (PageSpan(page, page),))
     call = RenderCall("", 1, (item,), max_pages=1, max_bytes=MAX_IMAGE_BYTES, max_s=config.open_timeout_s)
     try:

@@ -102,8 +102,8 @@ class S3Place:
 def open_place(out: str, s3: VerifyS3Options) -> Place:
     """The output's place. Raises InputError when there is none, or no pagefleet job in it."""
     try:
-        if out.startswith(S3):
-            base = out.removeprefix(S3).rstrip("/")
+        if remote := re.match(r"(?i)s3[an]?://", out):
+            base = out[remote.end() :].rstrip("/")
             place: Place = S3Place(s3_filesystem(s3, base.partition("/")[0]), base)
         else:
             if not Path(out).is_dir():
