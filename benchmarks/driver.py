@@ -11,7 +11,7 @@ from benchmarks.processes import cpu_seconds, driver_rss
 from benchmarks.report import Report, mebibytes
 from benchmarks.session import Session, scratch_folder
 from benchmarks.stubs import StubWorkers
-from cluster.config import ClusterConfig, FleetSpec
+from cluster.settings import ClusterConfig, FleetSpec
 from jobs.driver.snapshot import Snapshot
 from manifests.documents import Document
 

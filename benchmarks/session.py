@@ -10,12 +10,12 @@ from itertools import count
 from pathlib import Path
 from typing import Any, Self
 
-from cluster.config import ClusterConfig, FleetSpec
 from cluster.fleet import Event, RendererUp, ReplicaUp
 from cluster.ray_fleet import RayFleet
+from cluster.settings import ClusterConfig, FleetSpec
 from jobs.config import JobConfig
 from jobs.driver.driver import Driver, DriverConfig
-from jobs.driver.events import QuietWatcher
+from jobs.driver.events import QuietObserver
 from jobs.driver.snapshot import Snapshot
 from jobs.factories import Recipe
 from manifests.documents import Document
@@ -105,7 +105,7 @@ class Session:
             open_timeout_s=120.0,
         )
         self._fleet.tell_again()
-        driver = Driver(self._fleet, claims, config, QuietWatcher(observe))
+        driver = Driver(self._fleet, claims, config, QuietObserver(observe))
         plans = map(first_generation, cut_units(documents))
         started = time.perf_counter()
         try:

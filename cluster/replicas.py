@@ -10,11 +10,11 @@ from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 from cluster import roles
 from cluster.calls import Calls
-from cluster.config import ClusterConfig, FleetSpec
 from cluster.failures import is_chunk_loss, live_nodes
 from cluster.fleet import Cause, ChunkLost, Event, ReadDone, ReadProgress, ReplicaLost, ReplicaUp
 from cluster.placement import replica_bundle
 from cluster.pool import Slot, Worker, WorkerPool
+from cluster.settings import ClusterConfig, FleetSpec
 from cluster.workers import Replica, WorkerInfo
 
 

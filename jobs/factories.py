@@ -12,8 +12,8 @@ from actors.sources.cache import SourceCache
 from aws.config import S3Config
 from aws.s3_source import S3Source
 from aws.s3_store import S3Store
-from cluster.config import FleetSpec
 from cluster.roles import RowSink
+from cluster.settings import FleetSpec
 from jobs.config import JobConfig
 from manifests.identity import normal_uri
 from results.job_claim import PATH

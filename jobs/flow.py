@@ -16,8 +16,8 @@ from aws.s3_source import list_documents
 from cluster.fleet import Fleet
 from jobs.config import JobConfig
 from jobs.driver.driver import Driver, DriverConfig
-from jobs.driver.liveness import Stopped
 from jobs.driver.plan_queue import QueuedUnit
+from jobs.driver.watchdog import Stopped
 from jobs.factories import Recipe, open_store
 from jobs.interrupts import EXIT_INTERRUPTED, Interrupts
 from jobs.job_file import Entering, JobFile, Unchanged, read_job

@@ -19,7 +19,7 @@ MAX_LOG_TAIL = 160
 
 
 class ProgressLog:
-    """The driver's watcher: speaks every ``every_s`` seconds, and of what is worth a line of its own.
+    """The driver's observer: speaks every ``every_s`` seconds, and of what is worth a line of its own.
 
     Records go to ``logs/<run>/throughput-<n>.jsonl``; a segment is written again until it is full,
     since an object store cannot append.

@@ -147,7 +147,7 @@ DriverEvent = (
 )
 
 
-class Watcher(Protocol):
+class Observer(Protocol):
     """Told of what goes on, for people and logs."""
 
     def on_event(self, event: DriverEvent) -> None:
@@ -157,7 +157,7 @@ class Watcher(Protocol):
         """The loop went round."""
 
 
-class QuietWatcher:
+class QuietObserver:
     """Says nothing; for tests and benchmarks, which may look on at each turn and at each event."""
 
     def __init__(

@@ -9,11 +9,11 @@ from typing import Any
 from cluster.fleet import Fleet, RenderDone, UnitKey
 from jobs.driver import events
 from jobs.driver.breaker import Breaker, Failure, Key
-from jobs.driver.open_unit import OpenUnit
 from jobs.driver.read_parts import EngineKiller
 from jobs.driver.read_queue import ReadQueue
 from jobs.driver.render_calls import TO_READ, Unrenderable
 from jobs.driver.render_queue import RenderQueue
+from jobs.driver.running_unit import RunningUnit
 from jobs.driver.snapshot import Progress
 from manifests.errors import JobError
 from results.read_report import ReadReport
@@ -27,7 +27,7 @@ class Judge:
 
     def __init__(
         self,
-        units: dict[UnitKey, OpenUnit],
+        units: dict[UnitKey, RunningUnit],
         fleet: Fleet,
         queues: tuple[RenderQueue, ReadQueue],
         progress: Progress,

@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import time
 
-from jobs.driver.liveness import Liveness
 from jobs.driver.read_queue import ReadQueue
 from jobs.driver.render_queue import RenderQueue
 from jobs.driver.snapshot import Progress, ReplicaState, Snapshot
+from jobs.driver.watchdog import Watchdog
 
 
 def take_snapshot(
-    progress: Progress, rendering: RenderQueue, reading: ReadQueue, live: Liveness, counts: tuple[int, int]
+    progress: Progress,
+    rendering: RenderQueue,
+    reading: ReadQueue,
+    watchdog: Watchdog,
+    counts: tuple[int, int],
 ) -> Snapshot:
     """Where a run stands; ``counts`` are its open units and the failures that are held."""
     units_open, held_failures = counts
     in_flight = reading.replicas.in_flight
     return Snapshot(
-        elapsed_s=time.monotonic() - live.started,
+        elapsed_s=time.monotonic() - watchdog.started,
         statuses=dict(progress.statuses),
         prompt_tokens=progress.prompt_tokens,
         completion_tokens=progress.completion_tokens,
@@ -42,6 +46,6 @@ def take_snapshot(
         suspects=len(reading.suspects) + len(rendering.suspects),
         held_failures=held_failures,
         documents_waiting_for_sources=len(rendering.sources),
-        waiting_for=live.waiting_for,
+        waiting_for=watchdog.waiting_for,
         changed=len(progress.changed),
     )

@@ -12,9 +12,9 @@ from uuid import uuid4
 from actors.models.weights.report import gib
 from aws.s3_source import list_documents
 from jobs.config import JobConfig
+from jobs.dry_run.check_result import CheckResult, ok, problem, warning
 from jobs.dry_run.engine import engine_lines
 from jobs.factories import open_store
-from jobs.finding import Finding, ok, problem, warning
 from jobs.flow import RunOptions
 from jobs.job_file import read_job
 from jobs.job_settings import fingerprint_on
@@ -42,15 +42,15 @@ def dry_run(
     Asks servers what they serve. A local output is not touched: a temporary folder in it, or in the
     nearest folder there is, is made and removed. On S3 one empty object is written and deleted.
     """
-    findings: list[Finding] = []
-    for finding in _findings(inputs, output, config, options):
-        findings.append(finding)
-        say(str(finding))
+    results: list[CheckResult] = []
+    for result in _results(inputs, output, config, options):
+        results.append(result)
+        say(str(result))
     command = options.resume_command.replace(" --dry-run", "")
-    problems = sum(finding.is_problem for finding in findings)
+    problems = sum(result.is_problem for result in results)
     if problems:
         say(f"\nthis run would not do: {problems} to mend")
-        remedies = {name: value for finding in findings for name, value in finding.remedy.items()}
+        remedies = {name: value for result in results for name, value in result.remedy.items()}
         if remedies:
             words = shlex.join(
                 word for name, value in remedies.items() for word in ("--set", f"{name}={value}")
@@ -61,9 +61,9 @@ def dry_run(
     return 0
 
 
-def _findings(
+def _results(
     inputs: Sequence[str], output: str, config: JobConfig, options: RunOptions
-) -> Iterator[Finding]:
+) -> Iterator[CheckResult]:
     found: InputSet | None = None
     try:
         found = expand_inputs(inputs, lambda uri: list_documents(uri, config.s3))
@@ -77,7 +77,7 @@ def _findings(
         yield problem("output", str(error))
 
 
-def _input_lines(found: InputSet, config: JobConfig) -> Iterator[Finding]:
+def _input_lines(found: InputSet, config: JobConfig) -> Iterator[CheckResult]:
     kinds, names, missing, size = Counter[str](), list[str](), list[str](), 0
     for document in found:
         kinds[Path(document.doc_id).suffix.lower() or Path(document.uri).suffix.lower()] += 1
@@ -105,7 +105,7 @@ def _input_lines(found: InputSet, config: JobConfig) -> Iterator[Finding]:
 
 def _output_lines(
     output: str, config: JobConfig, options: RunOptions, found: InputSet | None
-) -> Iterator[Finding]:
+) -> Iterator[CheckResult]:
     store = open_store(output, config.s3)
     job = read_job(store)
     stranger = None if job else next(store.list(), None)

@@ -9,7 +9,7 @@ import numpy as np
 
 from jobs.verify.format import Hashes, Integers, contains, hashes
 from jobs.verify.places import Place
-from jobs.verify.report import MAX_KEPT, Finding, Findings, Kind
+from jobs.verify.report import MAX_KEPT, Defect, Findings, Kind
 from jobs.verify.rows import Coded, load_keys
 
 
@@ -62,7 +62,7 @@ class DoubledRows:
                 yield _Keys(path, Coded(coded.codes[kept], coded.values), pages[kept], _mixed(key))
 
     def _name(self, place: Place, shared: Hashes, doubled: Hashes, findings: Findings) -> int:
-        """Add one finding for each doubled row, up to as many as are kept; tells how many."""
+        """Add one defect for each doubled row, up to as many as are kept; tells how many."""
         first_at = np.full(len(doubled), -1, dtype=np.int32)
         named = 0
         paths: list[str] = []
@@ -74,8 +74,8 @@ class DoubledRows:
                 if first_at[slot] >= 0:
                     doc_id = keys.documents.values[keys.documents.codes[row]]
                     what = f"has a row in {paths[first_at[slot]]} too"
-                    finding = Finding(Kind.DOUBLED, what, keys.path, doc_id, str(keys.pages[row]))
-                    findings.add(finding)
+                    defect = Defect(Kind.DOUBLED, what, keys.path, doc_id, str(keys.pages[row]))
+                    findings.add(defect)
                     named += 1
                 if named >= MAX_KEPT:
                     return named

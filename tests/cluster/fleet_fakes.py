@@ -15,8 +15,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from actors.engines.base import EngineInfo
-from cluster.config import FleetSpec
 from cluster.roles import RowSink
+from cluster.settings import FleetSpec
 from manifests.documents import Document
 from manifests.errors import ConfigError, EngineDead, EngineUnavailable, JobError, StoreError
 from manifests.units import UnitPlan, cut_units, first_generation

@@ -11,7 +11,6 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from cluster.config import ClusterConfig
 from cluster.fleet import (
     Event,
     ReadDone,
@@ -25,6 +24,7 @@ from cluster.fleet import (
     UnitSealed,
 )
 from cluster.ray_fleet import RayFleet
+from cluster.settings import ClusterConfig
 from jobs.driver.driver import MAX_OPEN_UNITS, MAX_WAITING_UNITS
 from manifests.errors import PagefleetError
 from tests.cluster.fleet_fakes import FakeWorkers, SlowSealer, call, plan

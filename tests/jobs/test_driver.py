@@ -34,9 +34,9 @@ from cluster.fleet import (
 )
 from jobs.driver import events
 from jobs.driver.driver import Driver, DriverConfig
-from jobs.driver.events import DriverEvent, QuietWatcher
-from jobs.driver.liveness import Stopped
+from jobs.driver.events import DriverEvent, QuietObserver
 from jobs.driver.snapshot import Snapshot
+from jobs.driver.watchdog import Stopped
 from manifests.documents import Document
 from manifests.errors import DocumentError, JobError
 from manifests.pages import DOCUMENT_PAGE, plan_pages
@@ -574,8 +574,8 @@ class Bench:
             observe(driver)
 
         self.events = []
-        watcher = QuietWatcher(look, self.events.append)
-        driver = self.driver = Driver(fleet, self.claims, config, watcher)
+        observer = QuietObserver(look, self.events.append)
+        driver = self.driver = Driver(fleet, self.claims, config, observer)
         fleet.start()
         try:
             driver.run(self.plans(), self.is_done, lambda: bool(turns) and fleet.turns >= turns)
@@ -1386,7 +1386,9 @@ def test_a_run_past_its_deadline_stops_and_can_be_resumed(tmp_path, monkeypatch)
     monkeypatch.setattr("time.monotonic", lambda: clock[0])
     config = DriverConfig("run", "fp", "digest", 10**6, 1000.0, 60.0, 60.0, deadline_s=10.0)
     fleet = FakeFleet(bench.store, bench.world, bench.rng)
-    driver = Driver(fleet, bench.claims, config, QuietWatcher(lambda _: clock.__setitem__(0, clock[0] + 1.0)))
+    driver = Driver(
+        fleet, bench.claims, config, QuietObserver(lambda _: clock.__setitem__(0, clock[0] + 1.0))
+    )
     with pytest.raises(Stopped, match="deadline of 10 s"):
         driver.run(bench.plans(), bench.is_done, lambda: False)
     fleet.stop()
