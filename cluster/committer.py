@@ -12,7 +12,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from cluster.calls import Calls
 from cluster.failures import own_error
 from cluster.fleet import RowsWritten, UnitKey, UnitOpened, UnitSealed
-from cluster.workers import Writer
+from cluster.workers import WriterActor
 from manifests.errors import JobError
 from manifests.units import UnitPlan
 from results.rows import ResultRow
@@ -34,7 +34,7 @@ class Committer:
         self._has_units = False
         actor_of: Any = ray.remote  # whose types know no concurrency groups
         self.actor: Any = (
-            actor_of(concurrency_groups=SEAL_CALLS)(Writer)
+            actor_of(concurrency_groups=SEAL_CALLS)(WriterActor)
             .options(
                 num_cpus=0,
                 max_restarts=-1,

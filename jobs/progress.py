@@ -105,9 +105,9 @@ def line_of(event: DriverEvent) -> str:
     match event:
         case events.ReplicaReady(replica, engine, load_s):
             return f"{replica} is ready: {engine}, loaded in {load_s:.1f} s"
-        case events.ReplicaLost(replica, cause, _, log_tail):
+        case events.ReplicaReplaced(replica, cause, _, log_tail):
             return f"{replica} is gone ({cause}), it is replaced. The end of its log: …{_end(log_tail)}"
-        case events.RendererLost(renderer, cause, suspected, _):
+        case events.RendererReplaced(renderer, cause, suspected, _):
             then = "what it was working on is looked at alone" if suspected else "it is replaced"
             return f"{renderer} is gone ({cause}); {then}"
         case events.PageCondemned(doc_id, page, reason):

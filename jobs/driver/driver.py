@@ -26,7 +26,7 @@ from cluster.fleet import (
 )
 from jobs.driver import events
 from jobs.driver.events import Observer
-from jobs.driver.judge import Judge
+from jobs.driver.failure_handler import FailureHandler
 from jobs.driver.plan_queue import PlanQueue, QueuedUnit, UnitClaims
 from jobs.driver.read_queue import ReadQueue
 from jobs.driver.render_queue import RenderQueue
@@ -85,7 +85,7 @@ class Driver:
         self._watchdog = Watchdog(
             TimeLimits(config.stall_s, config.start_timeout_s, config.deadline_s), observer.on_event
         )
-        self._judge = Judge(
+        self._failures = FailureHandler(
             self._units,
             fleet,
             (self.rendering, self.reading),
@@ -124,7 +124,7 @@ class Driver:
 
     def snapshot(self) -> Snapshot:
         """Where the run stands."""
-        held = self._judge.held_failures
+        held = self._failures.held_failures
         return take_snapshot(
             self.progress, self.rendering, self.reading, self._watchdog, (len(self._units), held)
         )
@@ -163,14 +163,14 @@ class Driver:
         )
         self.reading.suspects.found_in_store(answered)
         self.rendering.suspects.found_in_store(answered)
-        self._judge.found_in_store(answered)
+        self._failures.found_in_store(answered)
         self.rendering.add(event.unit, items)
 
     def _settle(self) -> None:
         """Carry out what is decided, and seal units with nothing outstanding."""
         opening = any(not unit.opened for unit in self._units.values())
         rendering = len(self.rendering) or self.rendering.pages_reserved
-        if self._judge.settle(nothing_else=not opening and not rendering and self.reading.is_idle):
+        if self._failures.settle(nothing_else=not opening and not rendering and self.reading.is_idle):
             self._watchdog.progress()
         for key, unit in self._units.items():
             outstanding = self.rendering.outstanding[key] + self.reading.outstanding[key]
@@ -187,7 +187,7 @@ class Driver:
             del self._units[event.unit]
             self.rendering.forget(event.unit)
             self.reading.outstanding.pop(event.unit, None)
-            self._judge.drop_unit(event.unit)
+            self._failures.drop_unit(event.unit)
             self._claims.release(event.unit[0])
             self.progress.units_sealed += 1
             self.progress.documents_sealed += len(unit.plan.wanted_indexes())
@@ -209,7 +209,7 @@ class Driver:
             self._observer.on_event(events.UnitTakenOver(unit_id))
             self.rendering.drop(key)
             self.reading.drop(key)
-            self._judge.drop_unit(key)
+            self._failures.drop_unit(key)
             self._fleet.abandon_unit(key)
             queue.lost(unit.plan)
 
@@ -219,7 +219,7 @@ class Driver:
         room = room_for(self.rendering, self.reading, self._config.window_bytes)
         for order in self.rendering.orders(room, self.reading.replicas.nodes):
             self._fleet.render(order.renderer, order.number, order.call)
-        for read in self.reading.orders(self._judge.on_hold):
+        for read in self.reading.orders(self._failures.on_hold):
             self._fleet.read(read.replica, read.number, read.chunk, read.only)
 
     # Events
@@ -255,27 +255,27 @@ class Driver:
     def _read(self, number: int, report: ReadReport, *, ended: bool) -> None:
         """Pages of a read came to their end, or wait for what the engine waits for."""
         if number == self.reading.control.read:
-            self._judge.control_read(report, ended=ended)
+            self._failures.control_read(report, ended=ended)
             return
         replica = self.reading.replica_of(number)
         finished = report.pages + len(report.failures)
         if report.waiting and replica:
-            self._watchdog.engine_waits.told(replica, report.waiting, time.monotonic())
+            self._watchdog.engine_waits.on_waiting(replica, report.waiting, time.monotonic())
         elif finished or not ended:  # the end of a read says nothing of what its engine waits for
             self._watchdog.engine_waits.over(replica)
         if report.pages:
             self._watchdog.progress()
         self.progress.count(report)
         answered = report.statuses.get(Status.OK, 0) + report.statuses.get(Status.FALLBACK, 0) - report.layers
-        self._judge.answered(replica, answered)
+        self._failures.answered(replica, answered)
         unit = self.reading.unit_of(number)
         if report.failures and unit in self._units:
-            self._judge.hold(number, unit, report.failures)
+            self._failures.hold(number, unit, report.failures)
         (self.reading.done if ended else self.reading.progress)(number, finished, answered)
 
     def _rendered(self, event: RenderDone) -> None:
         if kind := self.rendering.control_kind(event.call):
-            self._judge.control_rendered(event, kind)
+            self._failures.control_rendered(event, kind)
             return
         node = self.rendering.node_of(event.call)
         key = self.rendering.done(event.call, event.report)
@@ -295,20 +295,20 @@ class Driver:
         restarts = unit.restart(doc_index, version)
         document = unit.plan.documents[doc_index]
         self._fleet.restart_document(key, doc_index, document.version)
-        self._judge.drop_document(key, doc_index)
+        self._failures.drop_document(key, doc_index)
         self.progress.changed.append(document.doc_id)
         if doc_index not in unit.given_up:
             self._observer.on_event(events.DocumentRestarted(document.doc_id, restarts))
             return
         self.rendering.close_document(key, doc_index)
         reason = f"changed while it was read, {restarts} times: read it again when it is at rest"
-        self._judge.fail(key, doc_index, DOCUMENT_PAGE, reason)
+        self._failures.fail(key, doc_index, DOCUMENT_PAGE, reason)
         self._observer.on_event(events.DocumentGivenUp(document.doc_id, restarts))
 
     def _chunk_lost(self, read: int) -> None:
         """A chunk is gone with its node: its pages are rendered again."""
         if read == self.reading.control.read:
-            self._judge.control_lost()
+            self._failures.control_lost()
             return
         key, pages = self.reading.chunk_lost(read)
         if unit := self._units.get(key):
@@ -317,15 +317,17 @@ class Driver:
     def _renderer_lost(self, event: RendererLost) -> None:
         self.progress.renderer_deaths += event.cause is Cause.CRASH
         suspected = self.rendering.lost(event.renderer, event.cause, event.calls, event.log_tail)
-        self._observer.on_event(events.RendererLost(event.renderer, event.cause, suspected, event.log_tail))
+        self._observer.on_event(
+            events.RendererReplaced(event.renderer, event.cause, suspected, event.log_tail)
+        )
 
     def _replica_lost(self, event: ReplicaLost) -> None:
         self.progress.replica_deaths += event.cause is Cause.CRASH
         pages = self.reading.replicas.per_replica.get(event.replica, 0)
         self._watchdog.engine_waits.over(event.replica)
-        self._judge.replica_lost(event.replica)
+        self._failures.replica_lost(event.replica)
         self.reading.lost(event.replica, event.cause, event.reads, event.log_tail, event.loading)
-        self._observer.on_event(events.ReplicaLost(event.replica, event.cause, pages, event.log_tail))
+        self._observer.on_event(events.ReplicaReplaced(event.replica, event.cause, pages, event.log_tail))
 
     def _check_time(self) -> None:
         self._watchdog.check_deadline()

@@ -22,7 +22,7 @@ class ReplicaReady:
 
 
 @dataclass(frozen=True, slots=True)
-class ReplicaLost:
+class ReplicaReplaced:
     """A replica is gone and is replaced; ``pages`` is what it held."""
 
     replica: str
@@ -32,7 +32,7 @@ class ReplicaLost:
 
 
 @dataclass(frozen=True, slots=True)
-class RendererLost:
+class RendererReplaced:
     """A renderer is gone and is replaced; ``suspected``: what it was working on is tried alone."""
 
     renderer: str
@@ -131,8 +131,8 @@ class ReplicaAtFault:
 
 DriverEvent = (
     ReplicaReady
-    | ReplicaLost
-    | RendererLost
+    | ReplicaReplaced
+    | RendererReplaced
     | PageCondemned
     | DocumentRestarted
     | DocumentGivenUp

@@ -165,7 +165,7 @@ class EngineWaits:
     def __init__(self) -> None:
         self._waits: dict[str, tuple[str, float, float]] = {}
 
-    def told(self, replica: str, message: str, now: float) -> None:
+    def on_waiting(self, replica: str, message: str, now: float) -> None:
         """A replica's engine waits."""
         since = self._waits[replica][1] if replica in self._waits else now
         self._waits[replica] = (message, since, now)
@@ -192,18 +192,18 @@ class Announcements:
     """When a state that lasts is worth a word: at once, and every so often."""
 
     def __init__(self) -> None:
-        self._said: float | None = None
+        self._last_at: float | None = None
 
     def due(self, waiting: Waiting | None, now: float) -> bool:
         """Whether to say now that it lasts."""
-        if waiting is None or (self._said is not None and now - self._said < SAY_AGAIN_S):
+        if waiting is None or (self._last_at is not None and now - self._last_at < SAY_AGAIN_S):
             return False
-        self._said = now
+        self._last_at = now
         return True
 
     def ended(self, waiting: Waiting | None) -> bool:
         """Whether to say now that it is over, which is said once."""
-        if waiting is not None or self._said is None:
+        if waiting is not None or self._last_at is None:
             return False
-        self._said = None
+        self._last_at = None
         return True

@@ -18,8 +18,8 @@ from jobs.driver.render_calls import (
     Call,
     CallSizes,
     ControlCall,
-    Job,
-    Renderer,
+    RendererLoad,
+    RenderJob,
     RenderOrder,
     Room,
     Unrenderable,
@@ -50,15 +50,15 @@ class RenderQueue:
         source_outage_s: float = math.inf,
     ) -> None:
         self._limits_s = (open_timeout_s, page_timeout_s)
-        self._jobs: deque[Job] = deque()
-        self._renderers: dict[str, Renderer] = {}
+        self._jobs: deque[RenderJob] = deque()
+        self._renderers: dict[str, RendererLoad] = {}
         self._calls: dict[int, Call] = {}
         self._aside = ""
         self._next = 0
         self._sizes = CallSizes()
         self._control = ControlCall()
         self._closed: set[tuple[UnitKey, int]] = set()
-        self.suspects: Suspects[Job] = Suspects(RENDERERS, proven=proven)
+        self.suspects: Suspects[RenderJob] = Suspects(RENDERERS, proven=proven)
         self.sources = PausedJobs(source_outage_s)
         self.outstanding: Counter[UnitKey] = Counter()
         self.page_counts: dict[UnitKey, dict[int, int]] = {}
@@ -93,7 +93,7 @@ class RenderQueue:
 
     def add(self, unit: UnitKey, items: Iterable[RenderItem], *, first: bool = False) -> None:
         """Queue items; ``first`` puts them ahead of what waits."""
-        jobs = [Job(unit, item) for item in items]
+        jobs = [RenderJob(unit, item) for item in items]
         self.outstanding[unit] += len(jobs)
         if first:
             self._jobs.extendleft(reversed(jobs))
@@ -121,7 +121,7 @@ class RenderQueue:
         del self.outstanding[unit]
 
     def renderer_up(self, renderer: str, node: str) -> None:
-        self._renderers[renderer] = Renderer(node)
+        self._renderers[renderer] = RendererLoad(node)
         self.suspects.started()
         if self.suspects.is_active and not self._aside:
             self._aside = renderer
@@ -151,7 +151,7 @@ class RenderQueue:
 
     def _order_aside(self, room: Room) -> Iterator[RenderOrder]:
         """What the renderer that is set aside for suspects does next, once it holds nothing."""
-        if not self.suspects.is_active and not self._renderers.get(self._aside, Renderer("")).calls:
+        if not self.suspects.is_active and not self._renderers.get(self._aside, RendererLoad("")).calls:
             self._aside = ""
         if not self._aside and self.suspects.is_active:
             idle = [name for name, renderer in self._renderers.items() if not renderer.calls]
@@ -248,7 +248,7 @@ class RenderQueue:
 
     def _put_back(self, call: Call, report: RenderReport) -> None:
         """Queue again what the answer left of a call, later where the source did not answer."""
-        left: list[Job] = []
+        left: list[RenderJob] = []
         opened = {document.doc_index for document in report.opened}
         for job, rest, message in leftovers(call.jobs, report):
             self.outstanding[job.unit] -= 1

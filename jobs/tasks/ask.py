@@ -67,17 +67,19 @@ def as_fields(completion: Completion) -> dict[str, str | int]:
 
 def remarks(completion: Completion) -> list[str]:
     """What to know of an answer besides its text."""
-    said = []
+    notes = []
     if completion.finish_reason == "length":
-        said.append(
+        notes.append(
             f"the answer was cut after {completion.completion_tokens} tokens: "
             "--set engine.sampling.max_tokens=… allows more"
         )
     elif completion.finish_reason != "stop":
-        said.append(f"the answer is not whole: {completion.finish_reason}")
+        notes.append(f"the answer is not whole: {completion.finish_reason}")
     if completion.uncovered_script is not None:
-        said.append(f"script not covered: {completion.uncovered_script or 'some of the page'} cannot be read")
-    return said
+        notes.append(
+            f"script not covered: {completion.uncovered_script or 'some of the page'} cannot be read"
+        )
+    return notes
 
 
 def _engine_config(config: EngineConfig, question: Question) -> EngineConfig:
@@ -105,7 +107,7 @@ def _load(config: EngineConfig) -> Engine:
     except PagefleetError:
         raise
     except Exception as error:
-        raise JobError(f"the {config.kind} engine cannot start: {_words(error)}\n{HELP}") from error
+        raise JobError(f"the {config.kind} engine cannot start: {_message(error)}\n{HELP}") from error
 
 
 async def _answer(engine: Engine, request: Request, timeout_s: float) -> Completion:
@@ -126,7 +128,7 @@ async def _read(engine: Engine, request: Request, timeout_s: float) -> Completio
     except TimeoutError:
         raise EngineError(f"no answer within {timeout_s:g} s (engine.page_timeout_s)") from None
     except Exception as error:
-        raise EngineError(f"the {engine.info.name} engine failed: {_words(error)}\n{HELP}") from error
+        raise EngineError(f"the {engine.info.name} engine failed: {_message(error)}\n{HELP}") from error
 
 
 def _render(image: str, config: RenderConfig, s3: S3Config) -> RgbArray:
@@ -162,7 +164,7 @@ def _file_and_page(image: str) -> tuple[str, int]:
     return match["file"], int(match["page"])
 
 
-def _words(error: Exception) -> str:
+def _message(error: Exception) -> str:
     return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
 
 

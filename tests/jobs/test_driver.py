@@ -567,7 +567,7 @@ class Bench:
         window_bytes = sizes.pop("window_bytes", 10**6)
         proven = sizes.pop("proven", False)
         fleet = self.fleet = FakeFleet(self.store, self.world, self.rng, faults, **sizes)
-        config = DriverConfig("run", "fp", "digest", window_bytes, 1000.0, 60.0, 60.0, was_ever_read=proven)
+        config = DriverConfig("run", "fp", window_bytes, 1000.0, 60.0, 60.0, was_ever_read=proven)
 
         def look(snapshot: Snapshot) -> None:
             self.most_bytes = max(self.most_bytes, snapshot.in_flight_bytes)
@@ -1017,7 +1017,7 @@ def test_suspects_are_told_from_the_rest_and_what_is_condemned_is_told_by_name(t
     driver = bench.run()
     condemned = [event for event in bench.events if isinstance(event, events.PageCondemned)]
     assert [(event.doc_id, event.page) for event in condemned] == [("bad", 2)]
-    lost = [event for event in bench.events if isinstance(event, events.RendererLost)]
+    lost = [event for event in bench.events if isinstance(event, events.RendererReplaced)]
     assert all(event.suspected for event in lost)
     assert driver.progress.reasons == {"rendering the page crashed the renderer twice": 1}
     assert driver.snapshot().statuses == {"ok": 12, "failed": 1}
@@ -1384,7 +1384,7 @@ def test_a_run_past_its_deadline_stops_and_can_be_resumed(tmp_path, monkeypatch)
     bench = Bench(tmp_path, good(3))
     clock = [0.0]
     monkeypatch.setattr("time.monotonic", lambda: clock[0])
-    config = DriverConfig("run", "fp", "digest", 10**6, 1000.0, 60.0, 60.0, deadline_s=10.0)
+    config = DriverConfig("run", "fp", 10**6, 1000.0, 60.0, 60.0, deadline_s=10.0)
     fleet = FakeFleet(bench.store, bench.world, bench.rng)
     driver = Driver(
         fleet, bench.claims, config, QuietObserver(lambda _: clock.__setitem__(0, clock[0] + 1.0))

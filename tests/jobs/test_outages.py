@@ -137,9 +137,9 @@ def test_what_is_dropped_is_waited_for_no_longer() -> None:
 
 def test_an_engine_waits_as_long_as_it_says_so_of_late() -> None:
     waits = EngineWaits()
-    waits.told("r1", "no server answers", 10.0)
-    waits.told("r2", "no server answers", 20.0)
-    waits.told("r1", "still none", 30.0)
+    waits.on_waiting("r1", "no server answers", 10.0)
+    waits.on_waiting("r2", "no server answers", 20.0)
+    waits.on_waiting("r1", "still none", 30.0)
     assert waits.waiting(31.0) == Waiting("still none", 2, 10.0, float("inf"))
     waits.over("r1")
     assert waits.replicas(31.0) == {"r2"}
