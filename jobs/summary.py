@@ -104,14 +104,6 @@ def as_manifest_row(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
     return {**line, "reason": rows[0]["reason"], "failed_pages": len(rows)}
 
 
-def top_reasons(store: Store, totals: Totals, count: int = TOP_REASONS) -> dict[str, int]:
-    """The most frequent reasons why pages failed, made alike, with how many pages each has."""
-    reasons = Counter[str]()
-    for rows in failed_documents(store, totals.with_failures):
-        reasons.update(alike(row["reason"], row["uri"], row["doc_id"]) for row in rows)
-    return dict(reasons.most_common(count))
-
-
 def write_reports(store: Store, totals: Totals, run: dict[str, Any]) -> dict[str, Any]:
     """Write ``failures.jsonl`` and ``summary.json``; returns the summary."""
     reasons = Counter[str]()

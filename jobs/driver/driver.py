@@ -32,12 +32,10 @@ from jobs.driver.read_queue import ReadQueue
 from jobs.driver.render_queue import RenderQueue
 from jobs.driver.room import room_for
 from jobs.driver.running_unit import RunningUnit
-from jobs.driver.snapshot import Progress, Snapshot
-from jobs.driver.standing import take_snapshot
+from jobs.driver.snapshot import Progress, Snapshot, take_snapshot
 from jobs.driver.watchdog import Stopped, TimeLimits, Watchdog, describe
 from manifests.errors import JobError
 from manifests.pages import DOCUMENT_PAGE
-from manifests.units import UnitPlan
 from results.read_report import ReadReport
 from results.rows import Status
 
@@ -97,7 +95,7 @@ class Driver:
 
     def run(
         self,
-        plans: Iterable[QueuedUnit | UnitPlan],
+        units: Iterable[QueuedUnit],
         is_done: Callable[[QueuedUnit], bool],
         stop_asked: Callable[[], bool],
     ) -> None:
@@ -106,7 +104,7 @@ class Driver:
         Raises Stopped, JobError, StoreError; what is finished by then is the writer's.
         """
         self._watchdog.start()
-        queue = PlanQueue(plans, self._claims, is_done, self._sealed_before)
+        queue = PlanQueue(units, self._claims, is_done, self._sealed_before)
         while True:
             if stop_asked():
                 raise Stopped("stopped")

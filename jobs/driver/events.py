@@ -157,21 +157,9 @@ class Observer(Protocol):
         """The loop went round."""
 
 
+@dataclass
 class QuietObserver:
     """Says nothing; for tests and benchmarks, which may look on at each turn and at each event."""
 
-    def __init__(
-        self,
-        on_tick: Callable[[Snapshot], None] | None = None,
-        on_event: Callable[[DriverEvent], None] | None = None,
-    ) -> None:
-        self._on_tick = on_tick
-        self._on_event = on_event
-
-    def on_tick(self, snapshot: Snapshot) -> None:
-        if self._on_tick is not None:
-            self._on_tick(snapshot)
-
-    def on_event(self, event: DriverEvent) -> None:
-        if self._on_event is not None:
-            self._on_event(event)
+    on_tick: Callable[[Snapshot], None] = lambda snapshot: None
+    on_event: Callable[[DriverEvent], None] = lambda event: None

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from results.read_report import ReadReport
 from results.rows import Status
+
+if TYPE_CHECKING:
+    from jobs.driver.read_queue import ReadQueue
+    from jobs.driver.render_queue import RenderQueue
+    from jobs.driver.watchdog import Watchdog
 
 
 @dataclass(slots=True)
@@ -70,8 +77,6 @@ class Snapshot:
     units_open: int
     units_sealed: int
     cut_pages: int
-    to_render: int
-    rendering_pages: int
     rendered_pages_waiting: int
     in_flight_pages: int
     in_flight_bytes: int
@@ -83,8 +88,45 @@ class Snapshot:
     held_failures: int
     documents_waiting_for_sources: int
     waiting_for: str
-    changed: int
 
     @property
     def pages(self) -> int:
         return sum(self.statuses.values())
+
+
+def take_snapshot(
+    progress: Progress,
+    rendering: RenderQueue,
+    reading: ReadQueue,
+    watchdog: Watchdog,
+    counts: tuple[int, int],
+) -> Snapshot:
+    """Where a run stands; ``counts`` are its open units and the failures that are held."""
+    units_open, held_failures = counts
+    in_flight = reading.replicas.in_flight
+    return Snapshot(
+        elapsed_s=time.monotonic() - watchdog.started,
+        statuses=dict(progress.statuses),
+        prompt_tokens=progress.prompt_tokens,
+        completion_tokens=progress.completion_tokens,
+        infer_s=progress.infer_s,
+        documents_opened=progress.documents_opened,
+        documents_sealed=progress.documents_sealed,
+        units_open=units_open,
+        units_sealed=progress.units_sealed,
+        cut_pages=progress.cut_pages,
+        rendered_pages_waiting=reading.pages - in_flight,
+        in_flight_pages=in_flight,
+        in_flight_bytes=reading.image_bytes,
+        renderers=rendering.width,
+        replicas={
+            name: ReplicaState(pages, reading.finished_by[name])
+            for name, pages in reading.replicas.per_replica.items()
+        },
+        replica_deaths=progress.replica_deaths,
+        renderer_deaths=progress.renderer_deaths,
+        suspects=len(reading.suspects) + len(rendering.suspects),
+        held_failures=held_failures,
+        documents_waiting_for_sources=len(rendering.sources),
+        waiting_for=watchdog.waiting_for,
+    )

@@ -16,8 +16,7 @@ from jobs.dry_run.check_result import CheckResult, ok, problem, warning
 from jobs.dry_run.engine import engine_lines
 from jobs.factories import open_store
 from jobs.flow import RunOptions
-from jobs.job_file import read_job
-from jobs.job_settings import fingerprint_on
+from jobs.job_file import Entering, read_job
 from jobs.models.begun import as_begun
 from jobs.planning.planning import RunPlanner, cut_of
 from jobs.planning.stock import Stock
@@ -26,6 +25,7 @@ from manifests.documents import IMAGE_SUFFIXES
 from manifests.errors import PagefleetError, StoreError
 from manifests.inputs import InputSet, expand_inputs
 from manifests.survey import survey
+from results.job_claim import PATH
 from results.local_store import LocalStore
 from results.store import Store
 
@@ -107,36 +107,22 @@ def _output_lines(
     output: str, config: JobConfig, options: RunOptions, found: InputSet | None
 ) -> Iterator[CheckResult]:
     store = open_store(output, config.s3)
-    job = read_job(store)
-    stranger = None if job else next(store.list(), None)
     yield ok("output", _tried_to_write(store, output))
-    if job is None:
-        if stranger is not None:
-            yield problem(
-                "output",
-                f"{output} is not empty and holds no pagefleet job ({stranger.path}, …): "
-                "choose another output",
-            )
-        return
-    if not options.new_generation:
+    stored, job = store.read(PATH), read_job(store)
+    if job is not None and not options.new_generation:
         config = as_begun(config, job.config)
-    ours, theirs = config.result_fields(), job.config.result_fields()
-    wanted = fingerprint_on(config, job)
-    if job.fingerprint != wanted and not options.new_generation:
-        differing = [name for name in sorted({*ours, *theirs}) if ours.get(name) != theirs.get(name)]
-        yield problem(
-            "output",
-            f"{output} holds the results of a job with other settings ({', '.join(differing)}): choose "
-            "another output, or give --new-generation to read everything again into this one",
-        )
-    elif found is not None:
-        stale = wanted if job.replaced or job.fingerprint != wanted else ""
+    entering = Entering(store, config, (), options.new_generation)
+    entering(stored[0] if stored else None)  # raises what a run would be refused with
+    if job is not None and found is not None:
+        stale = entering.job.fingerprint if entering.job.replaced else ""
         overview = survey(found, cut_of(config.input))
         plan = RunPlanner(overview, config.input, store, stale).plan(Stock.take(store))
         left = sum(unit.wanted for unit in plan.units)
         left += sum(len(unit.wanted_indexes()) for unit in plan.unwritten)
-        stored = total_up(store).pages
-        yield ok("output", f"goes on: {stored:,} pages stored, {left:,} of {plan.documents:,} documents left")
+        stored_pages = total_up(store).pages
+        yield ok(
+            "output", f"goes on: {stored_pages:,} pages stored, {left:,} of {plan.documents:,} documents left"
+        )
 
 
 def _tried_to_write(store: Store, output: str) -> str:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from typing import Protocol
 from uuid import uuid4
 
 from jobs.config import InputConfig
+from jobs.driver.plan_queue import QueuedUnit
 from jobs.interrupts import Interrupts
 from jobs.job_file import Unchanged
 from jobs.planning.planning import JobPlan, PlannedUnit, materialise, write_down
@@ -46,37 +48,6 @@ class Planner(Protocol):
         """A plan by what the output holds, yet to be written down."""
 
 
-@dataclass(frozen=True, slots=True)
-class OpenableUnit:
-    """A planned unit in the hands of a run that is at work on the output."""
-
-    planned: PlannedUnit
-    session: Session
-
-    @property
-    def unit_id(self) -> str:
-        return self.planned.unit_id
-
-    @property
-    def generation(self) -> int:
-        return self.planned.generation
-
-    @property
-    def wanted(self) -> int:
-        return self.planned.wanted
-
-    def open(self) -> UnitPlan | None:
-        """The plan, now that the unit is claimed; None when this run was taken for dead meanwhile.
-
-        It is in the store before we ask whether we still are at work: see ``results.job_claim``.
-        """
-        plan = self.planned.load()
-        if not self.planned.is_written:
-            plan = replace(plan, planning=plan.planning or self.session.claim.standing.serial)
-            write_down(self.session.store, plan)
-        return plan if self.session.claim.is_current() else None
-
-
 class Session:
     """A run that is at work on an output, beside others of the same purpose."""
 
@@ -111,13 +82,27 @@ class Session:
         clear(self.store, {**stock.over, **plan.strays})
         return plan
 
-    def claims(self, plan: JobPlan) -> tuple[Claims, Iterator[OpenableUnit]]:
+    def claims(self, plan: JobPlan) -> tuple[Claims, Iterator[QueuedUnit]]:
         """Claims of the plan's units, and these in the order in which this run asks for them."""
         claims = self.claim.units()
         claims.expect(unit.unit_id for unit in plan.units)
         claims.start()
-        units = _in_turn(plan.units, self.claim)
-        return claims, (OpenableUnit(unit, self) for unit in units)
+        queued = (
+            QueuedUnit(unit.unit_id, unit.generation, unit.wanted, partial(self._open, unit))
+            for unit in _in_turn(plan.units, self.claim)
+        )
+        return claims, queued
+
+    def _open(self, unit: PlannedUnit) -> UnitPlan | None:
+        """The plan, now that the unit is claimed; None when this run was taken for dead meanwhile.
+
+        It is in the store before we ask whether we still are at work: see ``results.job_claim``.
+        """
+        plan = unit.load()
+        if not unit.is_written:
+            plan = replace(plan, planning=plan.planning or self.claim.standing.serial)
+            write_down(self.store, plan)
+        return plan if self.claim.is_current() else None
 
 
 @contextmanager

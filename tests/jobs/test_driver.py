@@ -35,6 +35,7 @@ from cluster.fleet import (
 from jobs.driver import events
 from jobs.driver.driver import Driver, DriverConfig
 from jobs.driver.events import DriverEvent, QuietObserver
+from jobs.driver.plan_queue import QueuedUnit
 from jobs.driver.snapshot import Snapshot
 from jobs.driver.watchdog import Stopped
 from manifests.documents import Document
@@ -551,12 +552,12 @@ class Bench:
         self.most_bytes = 0
         self.events: list[DriverEvent] = []
 
-    def plans(self) -> Iterator[UnitPlan]:
+    def plans(self) -> Iterator[QueuedUnit]:
         for unit in self.units:
             if read_footer(self.store, unit.unit_id) is None:
-                yield read_plan(self.store, unit.unit_id, 1) or first_generation(unit)
+                yield QueuedUnit.of(read_plan(self.store, unit.unit_id, 1) or first_generation(unit))
 
-    def is_done(self, plan: UnitPlan) -> bool:
+    def is_done(self, plan: QueuedUnit) -> bool:
         footer = read_footer(self.store, plan.unit_id)
         return footer is not None and footer.generation >= plan.generation
 
