@@ -11,7 +11,6 @@ from typing import Any
 
 from actors.engines.load import check_taken
 from actors.models.weights.guard import check_model
-from actors.scripts.languages import script_warnings
 from aws.s3_source import list_documents
 from cluster.fleet import Fleet
 from jobs.config import JobConfig
@@ -19,6 +18,7 @@ from jobs.driver.driver import Driver, DriverConfig
 from jobs.driver.plan_queue import QueuedUnit
 from jobs.driver.watchdog import Stopped
 from jobs.factories import Recipe, open_store
+from jobs.final_report import exit_status, report_lines
 from jobs.interrupts import EXIT_INTERRUPTED, Interrupts
 from jobs.job_file import Entering, JobFile, Unchanged, read_job
 from jobs.job_settings import fingerprint_on
@@ -28,7 +28,7 @@ from jobs.planning.planning import JobPlan, RunPlanner, cut_of
 from jobs.planning.retry import RetryPlanner
 from jobs.planning.session import Planner, Session, at_work, new_run_id
 from jobs.progress import ProgressLog
-from jobs.summary import Totals, check_against_plan, total_up, was_ever_read, write_reports
+from jobs.summary import check_against_plan, total_up, was_ever_read, write_reports
 from manifests.errors import InputError, PagefleetError
 from manifests.inputs import InputSet, expand_inputs
 from manifests.survey import survey
@@ -36,13 +36,8 @@ from results.job_claim import JobClaim, Settle, Terms
 from results.local_store import LocalStore
 from results.owner import Owner
 from results.participants import Purpose
-from results.rows import Status
 from results.store import Store
 from results.unit_files import list_sealed, read_footer
-
-EXIT_OK = 0
-EXIT_FAILED_PAGES = 3
-MAX_NAMED = 5
 
 Say = Callable[[str], None]
 
@@ -250,54 +245,7 @@ class _Run:
             "shard": f"{self._config.input.shard_index}/{self._config.input.num_shards}",
         }
         summary = write_reports(self._store, totals, run)
-        self._report(summary)
-        return Outcome(self._judge(totals, summary["failure_reasons"]), summary)
-
-    def _judge(self, totals: Totals, reasons: dict[str, int]) -> int:
-        """Say why pages failed, if some did; the exit status that follows from how many did."""
-        failed = totals.counts[Status.FAILED]
-        if not failed:
-            return EXIT_OK
-        self._say(f"{failed:,} page{'s' * (failed > 1)} failed; the most frequent reasons:")
-        for reason, count in reasons.items():
-            self._say(f"{count:>9,} × {reason}")
-        self._say(
-            f"all of them: {self._output}/failures.jsonl; 'pagefleet retry {self._output}' reads them again"
-        )
-        planned, tolerated = totals.pages - totals.counts[Status.SKIPPED], self._config.run.max_failed_share
-        if failed <= planned * tolerated:
-            return EXIT_OK
-        what = f"{failed:,} of {planned:,} pages failed" if failed < planned else "every page failed"
-        self._say(
-            f"error: {what}, and the share that may is {tolerated:.4g} (--max-failed); "
-            f"first of all because of: {next(iter(reasons), '?')}"
-        )
-        return EXIT_FAILED_PAGES
-
-    def _report(self, summary: dict[str, Any]) -> None:
-        run, pages = summary["run"], summary["pages"]
-        statuses = ", ".join(f"{name} {count:,}" for name, count in sorted(pages.items())) or "none"
-        self._say(f"{sum(pages.values()):,} pages in {summary['documents']:,} documents: {statuses}")
-        if run["pages_read"]:
-            self._say(
-                f"read {run['pages_read']:,} pages in {run['elapsed_s']:.1f} s ({run['pages_per_s']:.1f}/s)"
-            )
-        if run["documents_left_out_by_limit"]:
-            self._say(
-                f"cut by --limit: {run['documents_left_out_by_limit']:,} documents were left out of this run"
-            )
-        if summary["cut"]["pages"]:
-            self._say(
-                f"cut by --max-pages: {summary['cut']['pages']:,} pages of "
-                f"{summary['cut']['documents_shortened']:,} documents were not read"
-            )
-        if run["changed_sources"]:
-            names = ", ".join(run["changed_sources"][:MAX_NAMED])
-            more = len(run["changed_sources"]) - MAX_NAMED
-            self._say(
-                f"changed since they were planned or read, so read again: {names}"
-                + (f" and {more:,} more" if more > 0 else "")
-            )
-        for line in script_warnings(summary["flags"]):
-            self._say(f"warning: {line}")
-        self._say(f"Markdown: {self._output}/markdown  rows: {self._output}/pages")
+        may_fail = self._config.run.max_failed_share
+        for line in report_lines(summary, self._output, may_fail):
+            self._say(line)
+        return Outcome(exit_status(summary, may_fail), summary)

@@ -119,10 +119,8 @@ def _output_lines(
         plan = RunPlanner(overview, config.input, store, stale).plan(Stock.take(store))
         left = sum(unit.wanted for unit in plan.units)
         left += sum(len(unit.wanted_indexes()) for unit in plan.unwritten)
-        stored_pages = total_up(store).pages
-        yield ok(
-            "output", f"goes on: {stored_pages:,} pages stored, {left:,} of {plan.documents:,} documents left"
-        )
+        pages = total_up(store).pages
+        yield ok("output", f"goes on: {pages:,} pages stored, {left:,} of {plan.documents:,} documents left")
 
 
 def _tried_to_write(store: Store, output: str) -> str:

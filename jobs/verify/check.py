@@ -24,6 +24,7 @@ from jobs.verify.format import (
     batches,
     contains,
     hashes,
+    joined,
     page_list,
     parse_job,
     past_the_end_of_one_only,
@@ -110,7 +111,7 @@ class _Check:
         self._unfinished()
         self._doubled.report(self._place, self.findings)
         self.findings.documents = len(self._doubled.documents())
-        check_owners(self._place, np.concatenate([np.empty(0, np.uint64), *self._markdown]), self.findings)
+        check_owners(self._place, joined(self._markdown), self.findings)
         if self._named:
             self._unnamed(manifests)
         self._summary()
@@ -193,7 +194,7 @@ class _Check:
 
     def _unnamed(self, manifests: Sequence[str]) -> None:
         """Documents of the manifests that no unit has."""
-        planned = np.unique(np.concatenate([np.empty(0, np.uint64), *self._planned]))
+        planned = np.unique(joined(self._planned))
         for group in batches(named_documents(manifests), 4096):
             there = contains(planned, hashes(entry.doc_id for entry in group))
             for entry, is_there in zip(group, there, strict=True):
@@ -245,7 +246,7 @@ class _Check:
             self.findings.add(
                 Defect(Kind.SUMMARY, f"names {pages:,} failed pages, there are {counted:,}", where)
             )
-        elif not np.array_equal(named, np.unique(np.concatenate([np.empty(0, np.uint64), *self._failed]))):
+        elif not np.array_equal(named, np.unique(joined(self._failed))):
             self.findings.add(
                 Defect(Kind.SUMMARY, "names other documents than those with failed pages", where)
             )

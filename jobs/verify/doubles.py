@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from jobs.verify.format import Hashes, Integers, contains, hashes
+from jobs.verify.format import Hashes, Integers, contains, hashes, joined
 from jobs.verify.places import Place
 from jobs.verify.report import MAX_KEPT, Defect, Findings, Kind
 from jobs.verify.rows import Coded, load_keys
@@ -37,11 +37,11 @@ class DoubledRows:
 
     def documents(self) -> Hashes:
         """All documents that have rows, sorted."""
-        return np.unique(np.concatenate([np.empty(0, np.uint64), *self._documents]))
+        return np.unique(joined(self._documents))
 
     def report(self, place: Place, findings: Findings) -> None:
         """Count the rows that another unit has as well, and name the first of them."""
-        shared = _repeated(np.concatenate([np.empty(0, np.uint64), *self._documents]))
+        shared = _repeated(joined(self._documents))
         if not len(shared):
             return
         rows = np.concatenate([np.unique(keys.hashes) for keys in self._keys(place, shared)])

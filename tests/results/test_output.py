@@ -12,7 +12,7 @@ import pytest
 
 from jobs.planning.retry import plan_retry
 from jobs.planning.stock import Stock
-from jobs.summary import top_reasons, total_up, was_ever_read, write_reports
+from jobs.summary import total_up, was_ever_read, write_reports
 from manifests.documents import Document
 from manifests.units import UnitPlan
 from results import output as walking
@@ -212,8 +212,6 @@ def test_the_summary_tells_the_most_frequent_reasons_made_alike(store):
     write(store, UnitPlan("a" * 16, 1, tuple(map(document, ("x1", "x2", "x3")))), fail)
     totals = total_up(store)
     expected = {"killed its engine": 6, "…: took N s, and '…'": 5, "…: page N is gone": 3}
-    assert top_reasons(store, totals) == expected
-    assert list(top_reasons(store, totals, 1)) == ["killed its engine"]
     summary = write_reports(store, totals, {})
     assert summary["failure_reasons"] == expected
     lines = store.read("failures.jsonl")[0].decode().splitlines()
