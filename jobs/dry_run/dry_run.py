@@ -18,8 +18,8 @@ from jobs.factories import open_store
 from jobs.flow import RunOptions
 from jobs.job_file import Entering, read_job
 from jobs.models.begun import as_begun
+from jobs.planning.output_listing import OutputListing
 from jobs.planning.planning import RunPlanner, cut_of
-from jobs.planning.stock import Stock
 from jobs.summary import total_up
 from manifests.documents import IMAGE_SUFFIXES
 from manifests.errors import PagefleetError, StoreError
@@ -116,7 +116,7 @@ def _output_lines(
     if job is not None and found is not None:
         stale = entering.job.fingerprint if entering.job.replaced else ""
         overview = survey(found, cut_of(config.input))
-        plan = RunPlanner(overview, config.input, store, stale).plan(Stock.take(store))
+        plan = RunPlanner(overview, config.input, store, stale).plan(OutputListing.take(store))
         left = sum(unit.wanted for unit in plan.units)
         left += sum(len(unit.wanted_indexes()) for unit in plan.unwritten)
         pages = total_up(store).pages

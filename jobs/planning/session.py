@@ -14,8 +14,8 @@ from jobs.config import InputConfig
 from jobs.driver.plan_queue import QueuedUnit
 from jobs.interrupts import Interrupts
 from jobs.job_file import Unchanged
+from jobs.planning.output_listing import OutputListing, clear
 from jobs.planning.planning import JobPlan, PlannedUnit, materialise, write_down
-from jobs.planning.stock import Stock, clear
 from manifests.units import UnitPlan
 from results.claims import Claims, block_of
 from results.job_claim import JobClaim, Settle, Terms
@@ -38,13 +38,13 @@ and nobody's); or against what the output holds, by plans that all are written d
 class Planner(Protocol):
     """How a job plans. It looks at what the output holds, and changes nothing."""
 
-    def is_natural(self, stock: Stock) -> bool:
+    def is_natural(self, listing: OutputListing) -> bool:
         """Whether the output holds no unit but those the input itself is cut into."""
 
-    def plan_naturally(self, stock: Stock) -> JobPlan:
-        """A plan by the input's own cut; of ``stock`` only its units count."""
+    def plan_naturally(self, listing: OutputListing) -> JobPlan:
+        """A plan by the input's own cut; of ``listing`` only its units count."""
 
-    def plan_against(self, stock: Stock) -> JobPlan:
+    def plan_against(self, listing: OutputListing) -> JobPlan:
         """A plan by what the output holds, yet to be written down."""
 
 
@@ -66,20 +66,20 @@ class Session:
                 if plan is None or self.claim.planned(NATURAL if plan.is_natural else WRITTEN):
                     return plan
             self.claim.rejoin()  # taken for dead meanwhile: another has planned, or plans
-        return planner.plan_naturally(Stock.take(self.store))
+        return planner.plan_naturally(OutputListing.take(self.store))
 
     def _plan_alone(self, planner: Planner, config: InputConfig, number: int) -> JobPlan | None:
         first = not self.claim.standing.cut
         if first and self.claim.standing.epoch == FIRST_EPOCH:
             clear_leftovers(self.store)
-        stock = Stock.take(self.store)
-        if self.claim.standing.cut == NATURAL or (first and planner.is_natural(stock)):
-            clear(self.store, stock.over)
-            return planner.plan_naturally(stock)
-        plan = planner.plan_against(stock)
+        listing = OutputListing.take(self.store)
+        if self.claim.standing.cut == NATURAL or (first and planner.is_natural(listing)):
+            clear(self.store, listing.over)
+            return planner.plan_naturally(listing)
+        plan = planner.plan_against(listing)
         if not materialise(self.store, plan, config, number, self._stop_asked.is_set):
             return None
-        clear(self.store, {**stock.over, **plan.strays})
+        clear(self.store, {**listing.over, **plan.strays})
         return plan
 
     def claims(self, plan: JobPlan) -> tuple[Claims, Iterator[QueuedUnit]]:
