@@ -84,7 +84,7 @@ def _growth(session: Session, first: int, pages: int) -> dict[str, Any]:
     sizes: list[int] = []
 
     def observe(snapshot: Snapshot) -> None:
-        if snapshot.pages >= first:
+        if snapshot.progress.pages >= first:
             sizes.append(driver_rss())
             sizes[1:] = [max(sizes[1:])] if len(sizes) > 1 else []
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
@@ -26,7 +26,7 @@ from jobs.models.begun import as_begun, identified, pinned
 from jobs.models.gpu_groups import on_enough_gpus, visible_cards
 from jobs.planning.planning import JobPlan, RunPlanner, cut_of
 from jobs.planning.retry import RetryPlanner
-from jobs.planning.session import Planner, Session, at_work, new_run_id
+from jobs.planning.session import Planner, Say, Session, at_work, new_run_id
 from jobs.progress import ProgressLog
 from jobs.summary import check_against_plan, total_up, was_ever_read, write_reports
 from manifests.errors import InputError, PagefleetError
@@ -38,8 +38,6 @@ from results.owner import Owner
 from results.participants import Purpose
 from results.store import Store
 from results.unit_files import list_sealed, read_footer
-
-Say = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)

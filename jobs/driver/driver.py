@@ -36,8 +36,8 @@ from jobs.driver.snapshot import Progress, Snapshot, take_snapshot
 from jobs.driver.watchdog import Stopped, TimeLimits, Watchdog, describe
 from manifests.errors import JobError
 from manifests.pages import DOCUMENT_PAGE
+from results.open_unit import ANSWERED
 from results.read_report import ReadReport
-from results.rows import Status
 
 POLL_S = 0.1
 MAX_OPEN_UNITS = 8
@@ -264,7 +264,7 @@ class Driver:
         if report.pages:
             self._watchdog.progress()
         self.progress.count(report)
-        answered = report.statuses.get(Status.OK, 0) + report.statuses.get(Status.FALLBACK, 0) - report.layers
+        answered = sum(report.statuses.get(status, 0) for status in ANSWERED) - report.layers
         self._failures.answered(replica, answered)
         unit = self.reading.unit_of(number)
         if report.failures and unit in self._units:

@@ -16,10 +16,9 @@ from jobs.driver.render_queue import RenderQueue
 from jobs.driver.running_unit import RunningUnit
 from jobs.driver.snapshot import Progress
 from manifests.errors import JobError
+from results.open_unit import ANSWERED
 from results.read_report import ReadReport
-from results.rows import ResultRow, Status
-
-ANSWERED = (Status.OK, Status.FALLBACK)
+from results.rows import ResultRow
 
 
 class FailureHandler:
@@ -211,16 +210,16 @@ class FailureHandler:
         self._control_report += report
         if not ended:
             return
-        report, self._control_report = self._control_report, ReadReport()
+        whole, self._control_report = self._control_report, ReadReport()
         breaker = self._breakers.get(self._reading.control.replica)
         self._reading.control_done()
-        if any(report.statuses.get(status) for status in ANSWERED):
+        if any(whole.statuses.get(status) for status in ANSWERED):
             self._reading.suspects.control_answered()
             if breaker is not None:
                 breaker.control_answered()
             return
         if breaker is not None:
-            breaker.control_refused(report.failures[0].reason if report.failures else "it gave no answer")
+            breaker.control_refused(whole.failures[0].reason if whole.failures else "it gave no answer")
         if self._reading.suspects.is_active:
             self._reading.suspects.control_failed()
 

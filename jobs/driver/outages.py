@@ -31,7 +31,7 @@ def place_of(uri: str) -> str:
     return "/".join(folder.split("/")[:LOCAL_DEPTH])
 
 
-def pause_s(attempt: int) -> float:
+def ask_again_after_s(attempt: int) -> float:
     """How long to wait after so many failed attempts."""
     return min(MAX_PAUSE_S, FIRST_PAUSE_S * 2.0 ** min(attempt - 1, 16))
 
@@ -89,10 +89,10 @@ class SourceOutage:
         where.failed.add(key)
         if where.probing or now >= where.next_try:
             where.rounds += 1
-            where.next_try, where.probing = now + pause_s(where.rounds), False
+            where.next_try, where.probing = now + ask_again_after_s(where.rounds), False
         document = self._documents.setdefault(key, _Document(place, now))
         document.attempts += 1
-        document.due = now + pause_s(document.attempts)
+        document.due = now + ask_again_after_s(document.attempts)
 
     def answered(self, key: Any, place: str) -> None:
         """A document could be looked at; with it, all of a place that was down may be asked for, except
@@ -107,7 +107,7 @@ class SourceOutage:
     def hold(self, key: Any, place: str, now: float) -> None:
         """A document of a place that is down waits without being asked for."""
         document = self._documents.setdefault(key, _Document(place, now))
-        document.due = now + pause_s(document.attempts + 1)
+        document.due = now + ask_again_after_s(document.attempts + 1)
 
     def is_down(self, place: str) -> bool:
         where = self._places.get(place)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from results.read_report import ReadReport
@@ -60,7 +60,7 @@ class ReplicaState:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """A run at one moment. Pages are counted by status, and bytes are those of images in flight.
+    """A run at one moment. Bytes are those of images in flight.
 
     ``waiting_for`` says what all that is left waits for (sources, servers), '' while work goes on.
     ``suspects`` are tried alone or wait for that; ``held_failures`` are pages the engine could not read
@@ -68,30 +68,17 @@ class Snapshot:
     """
 
     elapsed_s: float
-    statuses: dict[str, int]
-    prompt_tokens: int
-    completion_tokens: int
-    infer_s: float
-    documents_opened: int
-    documents_sealed: int
+    progress: Progress
     units_open: int
-    units_sealed: int
-    cut_pages: int
     rendered_pages_waiting: int
     in_flight_pages: int
     in_flight_bytes: int
     renderers: int
     replicas: dict[str, ReplicaState]
-    replica_deaths: int
-    renderer_deaths: int
     suspects: int
     held_failures: int
     documents_waiting_for_sources: int
     waiting_for: str
-
-    @property
-    def pages(self) -> int:
-        return sum(self.statuses.values())
 
 
 def take_snapshot(
@@ -106,15 +93,8 @@ def take_snapshot(
     in_flight = reading.replicas.in_flight
     return Snapshot(
         elapsed_s=time.monotonic() - watchdog.started,
-        statuses=dict(progress.statuses),
-        prompt_tokens=progress.prompt_tokens,
-        completion_tokens=progress.completion_tokens,
-        infer_s=progress.infer_s,
-        documents_opened=progress.documents_opened,
-        documents_sealed=progress.documents_sealed,
+        progress=replace(progress, statuses=progress.statuses.copy()),
         units_open=units_open,
-        units_sealed=progress.units_sealed,
-        cut_pages=progress.cut_pages,
         rendered_pages_waiting=reading.pages - in_flight,
         in_flight_pages=in_flight,
         in_flight_bytes=reading.image_bytes,
@@ -123,8 +103,6 @@ def take_snapshot(
             name: ReplicaState(pages, reading.finished_by[name])
             for name, pages in reading.replicas.per_replica.items()
         },
-        replica_deaths=progress.replica_deaths,
-        renderer_deaths=progress.renderer_deaths,
         suspects=len(reading.suspects) + len(rendering.suspects),
         held_failures=held_failures,
         documents_waiting_for_sources=len(rendering.sources),

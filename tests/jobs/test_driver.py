@@ -1021,7 +1021,7 @@ def test_suspects_are_told_from_the_rest_and_what_is_condemned_is_told_by_name(t
     lost = [event for event in bench.events if isinstance(event, events.RendererReplaced)]
     assert all(event.suspected for event in lost)
     assert driver.progress.reasons == {"rendering the page crashed the renderer twice": 1}
-    assert driver.snapshot().statuses == {"ok": 12, "failed": 1}
+    assert driver.snapshot().progress.statuses == {"ok": 12, "failed": 1}
 
 
 # Sources that do not answer

@@ -16,7 +16,7 @@ from jobs.driver.outages import (
     EngineWaits,
     SourceOutage,
     Waiting,
-    pause_s,
+    ask_again_after_s,
     place_of,
 )
 
@@ -39,7 +39,7 @@ def test_a_place_is_what_fails_together(uri: str, place: str) -> None:
 
 
 def test_pauses_grow_to_a_limit() -> None:
-    pauses = [pause_s(attempt) for attempt in range(1, 12)]
+    pauses = [ask_again_after_s(attempt) for attempt in range(1, 12)]
     assert pauses == sorted(pauses)
     assert (pauses[0], pauses[-1]) == (0.5, MAX_PAUSE_S)
 
