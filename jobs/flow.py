@@ -89,15 +89,14 @@ def joins_a_cluster(config: JobConfig) -> bool:
     return bool(config.cluster.address or os.environ.get("RAY_ADDRESS"))
 
 
-def retry_failed(output: str, config: JobConfig | None, options: RunOptions, say: Say) -> Outcome:
+def retry_failed(output: str, config: JobConfig, options: RunOptions, say: Say) -> Outcome:
     """Read the failed pages of an output again, as the next generation of their units."""
-    s3 = (config or JobConfig()).s3
-    store = open_store(output, s3)
+    store = open_store(output, config.s3)
     stored = read_job(store)
     if stored is None:
         raise InputError(f"{output} holds no pagefleet job: nothing to retry")
-    job = JobFile(config or stored.config, stored.inputs, stored.fingerprint)
-    run = _Run(store, job.config, output, options, say)
+    job = JobFile(config, stored.inputs, stored.fingerprint)
+    run = _Run(store, config, output, options, say)
     purpose = Purpose("retry", settings=job.fingerprint)
     units = sum(1 for _ in list_sealed(store))
     with run.enter(purpose, Unchanged(store, job.fingerprint), units) as session:
