@@ -20,8 +20,7 @@ from jobs.driver.watchdog import Stopped
 from jobs.factories import Recipe, open_store
 from jobs.final_report import exit_status, report_lines
 from jobs.interrupts import EXIT_INTERRUPTED, Interrupts
-from jobs.job_file import Entering, JobFile, Unchanged, read_job
-from jobs.job_settings import fingerprint_on
+from jobs.job_file import Entering, JobFile, Unchanged, fingerprint_on, read_job
 from jobs.models.begun import as_begun, identified, pinned
 from jobs.models.gpu_groups import on_enough_gpus, visible_cards
 from jobs.planning.planning import JobPlan, RunPlanner, cut_of

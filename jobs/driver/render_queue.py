@@ -265,14 +265,9 @@ class RenderQueue:
                 left.append(rest)
         self._jobs.extendleft(reversed(left))
 
-    def lost(
-        self, renderer: str, cause: Cause, calls: tuple[int, ...], log_tail: str, others: int = 0
-    ) -> bool:
+    def lost(self, renderer: str, cause: Cause, calls: tuple[int, ...], log_tail: str) -> bool:
         """A renderer is gone: what it was working on may be suspected, what waited behind that, or came
-        too late, goes back in line. Returns whether something is suspected now.
-
-        ``others`` are being started and may well come up.
-        """
+        too late, goes back in line. Returns whether something is suspected now."""
         gone = self._renderers.pop(renderer, None)
         if self._aside == renderer:
             self._aside = ""
@@ -280,7 +275,7 @@ class RenderQueue:
         for number in (*reversed(late), *reversed(calls[1:])):
             self._take_back(self._calls.pop(number))
         if gone is None:
-            self.suspects.start_failed(log_tail, len(self._renderers) + others)
+            self.suspects.start_failed(log_tail, len(self._renderers))
         return any(self._ended_by(self._calls.pop(number), cause, log_tail) for number in calls[:1])
 
     def _ended_by(self, call: Call, cause: Cause, log_tail: str) -> bool:
