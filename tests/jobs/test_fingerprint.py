@@ -14,11 +14,12 @@ from actors.engines.load import KINDS, footprint
 from actors.models.presets import identity
 from actors.models.presets.identity import identity_by_sizes, model_identity
 from jobs.config import JobConfig, load_config
-from jobs.job_file import PATH, enter_output, read_job
+from jobs.job_file import PATH, read_job
 from jobs.models.begun import as_begun, pinned
 from manifests.errors import OutputRefused
 from results.fingerprint import CHANGES_RESULT, fingerprint, mark_of, section_of
 from results.local_store import LocalStore
+from tests.jobs.entering import enter_output
 
 LIMIT = "a limit: what goes beyond it fails, and a failed page may be read again"
 PLACEMENT = "where and how wide it runs"
@@ -240,11 +241,11 @@ def test_an_output_of_an_earlier_version_goes_on_under_its_own_fingerprint(tmp_p
     store = LocalStore(tmp_path / "out")
     as_earlier_versions_wrote_it(store, load("run.max_failed_share=0.3"))
     for _ in range(2):
-        job = enter_output(store, load("cluster.replicas=3"), ("in",), new_generation=False)
+        job = enter_output(store, load("cluster.replicas=3"), ("in",))
         assert (job.fingerprint, job.replaced) == ("0123456789abcdef", False)
         assert read_job(store) == job
     with pytest.raises(OutputRefused, match=r"render\.dpi: 150 there, 200 now"):
-        enter_output(store, load("render.dpi=200"), ("in",), new_generation=False)
+        enter_output(store, load("render.dpi=200"), ("in",))
 
 
 def test_a_folder_known_by_the_sizes_of_its_weights_is_known_still(folder, tmp_path):
@@ -274,7 +275,7 @@ def test_a_secret_reaches_neither_the_job_file_nor_the_fingerprint(tmp_path):
     config = load("engine.kind=scripted", "engine.engine_args={window: 3}", address)
     masked = config.engine.model_copy(update={"engine_args": {"hf_token": "hunter22", "window": 3}})
     with_token = config.model_copy(update={"engine": masked})
-    enter_output(store, with_token, ("s3://me:hunter22@bucket/in",), new_generation=False)
+    enter_output(store, with_token, ("s3://me:hunter22@bucket/in",))
     found = store.read(PATH)
     assert found is not None
     assert b"hunter22" not in found[0]
@@ -284,4 +285,4 @@ def test_a_secret_reaches_neither_the_job_file_nor_the_fingerprint(tmp_path):
     assert again is not None
     assert again.config.engine.engine_args == {"window": 3}, "a masked value is never used"
     assert again.config.s3.endpoint_url == "http://localhost:9000"
-    enter_output(store, with_token, ("in",), new_generation=False)
+    enter_output(store, with_token, ("in",))

@@ -18,10 +18,10 @@ from jobs.cli.main import app
 from jobs.config import JobConfig, fingerprint, load_config
 from jobs.factories import open_store
 from jobs.flow import Outcome
-from jobs.job_file import enter_output
 from jobs.models import choice as model_choice
 from jobs.retrying import retry_config
 from manifests.errors import ConfigError
+from tests.jobs.entering import enter_output
 
 SERVER = "engine.openai.server_urls=[http://localhost:8000/v1]"
 
@@ -295,7 +295,7 @@ def test_a_model_folder_may_move_but_not_change(folder):
 def test_a_retry_finds_a_moved_model_folder_by_its_new_place(folder, tmp_path):
     config = load(f"engine.model={folder}", "engine.mode=html")
     out = str(tmp_path / "out")
-    enter_output(open_store(out, config.s3), config, ("in",), new_generation=False)
+    enter_output(open_store(out, config.s3), config, ("in",))
     moved = folder.rename(folder.with_name("moved"))
     with pytest.raises(ConfigError, match="no such folder"):
         retry_config(out, None, [], {})
@@ -306,7 +306,7 @@ def test_a_retry_finds_a_moved_model_folder_by_its_new_place(folder, tmp_path):
 def test_a_retry_keeps_the_model_and_refuses_another_mode(tmp_path):
     config = load("engine.model=deepseek-ocr", "engine.mode=locate", "engine.subject=the seal")
     out = str(tmp_path / "out")
-    enter_output(open_store(out, config.s3), config, ("in",), new_generation=False)
+    enter_output(open_store(out, config.s3), config, ("in",))
     assert retry_config(out, None, ["engine.page_timeout_s=5"], {}).engine.prompt == config.engine.prompt
     with pytest.raises(ConfigError, match="cannot change settings that change results"):
         retry_config(out, None, ["engine.mode=clean"], {})
