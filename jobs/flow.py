@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -117,8 +117,7 @@ class _Run:
         self._started = time.monotonic()
         self._job: JobFile
 
-    @contextmanager
-    def enter(self, purpose: Purpose, settle: Settle, units: int) -> Iterator[Session | None]:
+    def enter(self, purpose: Purpose, settle: Settle, units: int) -> AbstractContextManager[Session | None]:
         """The output is ours, or shared with jobs of the same purpose, until the end. None when stopped
         while waiting for others; raises OutputRefused beside a job of another purpose."""
         if isinstance(self._store, LocalStore):
@@ -126,8 +125,7 @@ class _Run:
         owner = Owner.this_process(self._run_id)
         terms = Terms(self._config.output.lease_s, units, self._config.input.num_shards > 1)
         claim = JobClaim(self._store, owner, purpose, terms)
-        with at_work(claim, self._store, settle, self._options.stop, self._say) as session:
-            yield session
+        return at_work(claim, self._store, settle, self._options.stop, self._say)
 
     def carry_out(self, session: Session, job: JobFile, planner: Planner, inputs: InputSet | None) -> Outcome:
         self._job = job

@@ -9,9 +9,10 @@ from typing import Any
 from cluster.fleet import Fleet, RenderDone, UnitKey
 from jobs.driver import events
 from jobs.driver.breaker import Breaker, Failure, Key
+from jobs.driver.controls import TO_READ
 from jobs.driver.read_parts import EngineKiller
 from jobs.driver.read_queue import ReadQueue
-from jobs.driver.render_calls import TO_READ, Unrenderable
+from jobs.driver.render_calls import Unrenderable
 from jobs.driver.render_queue import RenderQueue
 from jobs.driver.running_unit import RunningUnit
 from jobs.driver.snapshot import Progress

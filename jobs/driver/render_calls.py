@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 from cluster.fleet import Cause, UnitKey
-from jobs.driver.controls import render_control
+from jobs.driver.controls import TO_READ, render_control
 from jobs.driver.outages import place_of
 from jobs.driver.suspects import Death, Suspect
 from manifests.pages import DOCUMENT_PAGE, PageSpan, plan_pages, subtract_pages
@@ -19,11 +19,6 @@ MAX_CALL_BYTES = 32 * 2**20
 MAX_CALL_S = 1.0
 MAX_CALL_DOCUMENTS = 64
 ROOM_FOR_ERROR = 1.5
-MAX_LOST_CONTROLS = 3
-ALONE = "alone"
-"""A control that is rendered to tell about deaths."""
-TO_READ = "to read"
-"""A control that is rendered for an engine."""
 
 ALMOST = 0.95
 SIGNS_OF_A_CRASH = ("Fatal Python error", "SIGSEGV", "SIGABRT", "SIGBUS", "SIGILL", "SIGFPE", "SIGKILL")
@@ -84,24 +79,6 @@ class Call:
             max_s=MAX_CALL_S,
             encode=encode,
         )
-
-
-@dataclass(slots=True)
-class ControlCall:
-    """The rendering of the built-in page for engines: whether it is wanted, and how often it was lost."""
-
-    wanted: bool = False
-    losses: int = 0
-
-    def lost(self) -> None:
-        self.losses += 1
-        self.wanted = self.losses < MAX_LOST_CONTROLS
-
-    def gave_up(self) -> bool:
-        """Whether it was lost too often; says so once."""
-        gave_up = self.losses >= MAX_LOST_CONTROLS
-        self.losses = 0 if gave_up else self.losses
-        return gave_up
 
 
 class CallSizes:

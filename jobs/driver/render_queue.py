@@ -10,14 +10,12 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 
 from cluster.fleet import Cause, UnitKey
+from jobs.driver.controls import ALONE, TO_READ, ControlCall
 from jobs.driver.paused import PausedJobs
 from jobs.driver.render_calls import (
-    ALONE,
     MAX_CALL_DOCUMENTS,
-    TO_READ,
     Call,
     CallSizes,
-    ControlCall,
     RendererLoad,
     RenderJob,
     RenderOrder,
