@@ -131,7 +131,7 @@ class Driver:
 
     def _open_units(self, queue: PlanQueue) -> None:
         """Open units while there is too little to render."""
-        while self._is_hungry():
+        while self._needs_units():
             plan = queue.take()
             if plan is None:
                 break
@@ -140,7 +140,7 @@ class Driver:
         if queue.waits_for_others and not self._units:
             self._watchdog.progress()  # waiting for another process is no stall
 
-    def _is_hungry(self) -> bool:
+    def _needs_units(self) -> bool:
         waiting = self.rendering.sources.units
         if len(self._units) - min(len(waiting), MAX_WAITING_UNITS) >= MAX_OPEN_UNITS:
             return False

@@ -123,7 +123,7 @@ class ReplicaLoads:
         """Pages each replica holds."""
         return {name: replica.pages for name, replica in self.up.items()}
 
-    def hungriest(self, excluded: Collection[str]) -> str:
+    def least_loaded(self, excluded: Collection[str]) -> str:
         """The replica that is furthest from its window, or '' when all are full."""
         free = {
             name: replica.pages / replica.window

@@ -113,7 +113,7 @@ class ReadQueue:
         control = self.control
         if control.is_due and control.replica != self._aside and control.replica in self.replicas.up:
             orders.append(self._read_control(alone=False))
-        while self._ready and (name := self.replicas.hungriest({self._aside, *hold})):
+        while self._ready and (name := self.replicas.least_loaded({self._aside, *hold})):
             orders.append(self._read(name, self._pick(self.replicas.up[name].node)))
         return orders
 
