@@ -32,7 +32,7 @@ from actors.render.settings import RenderConfig
 from actors.retry import RetryPolicy
 from benchmarks.report import Report
 from benchmarks.session import Ran, Session, documents_of, scratch_folder
-from cluster.config import ClusterConfig
+from cluster.settings import ClusterConfig
 from jobs.config import JobConfig
 from jobs.factories import Recipe
 from tests.engines.tiny_reader.model import MODEL

@@ -16,8 +16,8 @@ from actors.engines.settings import EngineConfig
 from actors.render.settings import RenderConfig
 from actors.retry import RetryPolicy
 from aws.settings import S3Config
-from cluster.config import ClusterConfig
-from jobs.settings import explained, from_environment, parsed, paths_in
+from cluster.settings import ClusterConfig
+from jobs.setting_names import explained, from_environment, parsed, paths_in
 from manifests.errors import ConfigError
 from manifests.secrets import masked_words
 from manifests.units import MAX_BYTES, MAX_DOCUMENTS

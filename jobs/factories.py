@@ -12,9 +12,10 @@ from actors.sources.cache import SourceCache
 from aws.s3_source import S3Source
 from aws.s3_store import S3Store
 from aws.settings import S3Config
-from cluster.config import FleetSpec
 from cluster.roles import RowSink
+from cluster.settings import FleetSpec
 from jobs.config import JobConfig
+from manifests.identity import normal_uri
 from results.job_claim import PATH
 from results.local_store import LocalStore
 from results.store import Store
@@ -28,6 +29,7 @@ IDLE_GPUS = (
 
 def open_store(output: str, s3: S3Config) -> Store:
     """The store at a local folder or an ``s3://`` prefix. Connects when first used."""
+    output = normal_uri(output)
     return S3Store(output, s3) if output.startswith("s3://") else LocalStore(output)
 
 
