@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 import numpy as np
 
-from actors.chunks import RenderedPage
 from actors.engines.base import Completion, Engine, Image, Request
 from actors.engines.prompts import Asking
 from actors.liveness import Liveness
@@ -62,35 +60,55 @@ class Answer:
         return f"{self.problem}{known} after {times}{detail}"
 
 
+Images = Sequence[Image | bytes]
+"""Those of one page in order, arrays or JPEG."""
+
+
+@dataclass(frozen=True, slots=True)
+class Questions:
+    """What is asked about a page: one question for each of its variants, and what the retry policy may ask in
+    place of any, by mode."""
+
+    variants: Mapping[str, Asking]
+    other_modes: Mapping[str, Asking]
+
+    def about(self, document: Document, variant: str, mode: str) -> Asking:
+        """A document's own prompt stands in the place of all that are asked for the variant ``""``."""
+        asking = self.other_modes[mode] if mode else self.variants[variant]
+        return replace(asking, prompt=document.prompt) if document.prompt and not variant else asking
+
+
 class Asker:
     """Asks one engine about pages. ``timeout_s`` ends an attempt; None leaves that to the engine."""
 
     def __init__(
         self,
         engine: Engine,
-        modes: Mapping[str, Asking],
+        questions: Questions,
         policy: RetryPolicy,
         timeout_s: float | None,
         liveness: Liveness,
     ) -> None:
         self._engine = engine
-        self._modes = modes
+        self._questions = questions
         self._policy = policy
         self._timeout_s = timeout_s
         self._liveness = liveness
 
-    async def ask(self, document: Document, page: RenderedPage) -> Answer:
+    async def ask(self, document: Document, page: int, images: Images, variant: str = "") -> Answer:
         """The first good answer, else the last one with any text, else the last error.
 
-        Raises EngineDead, EngineUnavailable, and whatever else is no fault of the page.
+        ``images`` are the page's as ``prepared`` gives them. Raises EngineDead, EngineUnavailable, and
+        whatever else is no fault of the page.
         """
-        image = await self._prepared(page.image)
         attempt: Attempt | None = self._policy.first
         best = failed = None
         number = 0
         while attempt is not None:
             number = attempt.number
-            answer = await self._try(attempt, document, page.page, image)
+            asking = self._questions.about(document, variant, attempt.mode)
+            request = await self._request(attempt, asking, document.doc_id, page, images)
+            answer = await self._try(attempt, asking.dialect, request)
             if answer.problem is None:
                 return replace(answer, attempts=number)
             if answer.error:
@@ -105,16 +123,14 @@ class Asker:
             return None
         return self._policy.next(attempt, problem)
 
-    async def _try(self, attempt: Attempt, document: Document, page: int, image: Image | bytes) -> Answer:
-        mode = self._modes[attempt.mode]
-        request = await self._request(attempt, mode, document, page, image)
+    async def _try(self, attempt: Attempt, dialect: str, request: Request) -> Answer:
         try:
             with self._liveness.request():
                 completion = await asyncio.wait_for(self._engine.read(request), self._timeout_s)
         except TimeoutError:
             if self._timeout_s is None:
                 raise
-            self._liveness.timed_out((document.doc_id, page))
+            self._liveness.timed_out((request.doc_id, request.page))
             error = OutOfTime(f"reading took longer than {self._timeout_s:g} s")
             return Answer(attempt, problem=Problem.TIMEOUT, error=error)
         except EngineError as refused:
@@ -124,7 +140,7 @@ class Asker:
             self._liveness.answered()
             raise
         self._liveness.answered()
-        parsed = parse(mode.dialect, completion.text)
+        parsed = parse(dialect, completion.text)
         if attempt.crop:
             parsed = replace(
                 parsed, regions=tuple(_on_page(region, attempt.crop) for region in parsed.regions)
@@ -132,7 +148,7 @@ class Asker:
         return _judged(attempt, completion, parsed)
 
     async def _request(
-        self, attempt: Attempt, mode: Asking, document: Document, page: int, image: Image | bytes
+        self, attempt: Attempt, asking: Asking, doc_id: str, page: int, images: Images
     ) -> Request:
         info = self._engine.info
         if attempt.size and attempt.size not in info.sizes:
@@ -140,26 +156,47 @@ class Asker:
                 f"the {info.name} engine takes no other size for one page, got {attempt.size!r}"
             )
         if attempt.crop:
-            image = await self._prepared(await asyncio.to_thread(_cropped, decode_image(image), attempt.crop))
-        images: dict[str, Any] = {"images": (image,)}
-        if isinstance(image, bytes):
-            images = {"images": (), "jpegs": (image,)}
-        return Request(
-            document.doc_id,
-            page,
-            prompt=document.prompt or mode.prompt,
-            temperature=attempt.temperature,
-            max_tokens=mode.max_tokens,
-            mode=attempt.mode,
-            size=attempt.size,
-            **images,
+            box = attempt.crop
+            images = await self.prepared(
+                [await asyncio.to_thread(_cropped, decode_image(image), box) for image in images]
+            )
+        return with_images(
+            Request(
+                doc_id,
+                page,
+                (),
+                prompt=asking.prompt,
+                temperature=attempt.temperature,
+                max_tokens=asking.max_tokens,
+                mode=attempt.mode,
+                size=attempt.size,
+            ),
+            images,
         )
 
+    async def prepared(self, images: Images) -> Images:
+        """Images as the engine wants them; converted, where they must be, off the event loop.
+
+        Raises EngineError for more than the engine takes in one prompt.
+        """
+        info = self._engine.info
+        if len(images) > max(1, info.images_per_prompt):
+            takes = f"takes {info.images_per_prompt} in one prompt (engine.images_per_prompt)"
+            if not info.images_per_prompt:
+                takes = "reads one image at a time"
+            raise EngineError(f"the page shows {len(images)} images, and the {info.name} engine {takes}")
+        return [await self._prepared(image) for image in images]
+
     async def _prepared(self, image: Image | bytes) -> Image | bytes:
-        """An image as the engine wants it; converted, where it must be, off the event loop."""
         if self._engine.info.takes_jpeg:
             return image if isinstance(image, bytes) else await asyncio.to_thread(encode_jpeg, image)
         return await asyncio.to_thread(decode_image, image) if isinstance(image, bytes) else image
+
+
+def with_images(request: Request, images: Images) -> Request:
+    """The request about these images, which are as its engine wants them."""
+    arrays = tuple(image for image in images if not isinstance(image, bytes))
+    return replace(request, images=arrays, jpegs=tuple(image for image in images if isinstance(image, bytes)))
 
 
 def _judged(attempt: Attempt, completion: Completion, parsed: Parsed) -> Answer:

@@ -26,15 +26,16 @@ class TextLayer:
 class RenderedPage:
     """One page as it leaves the renderer.
 
-    ``image`` is an RGB ``uint8`` array (height, width, 3) or JPEG bytes; ``status`` is None when it is
-    to be read. Decided are ``blank``, which needs no reading, ``failed``, which could not be rendered,
-    and ``ok``, whose text is its ``layer``: then an image is there only to be kept. The layer of a page
-    to be read stands in for an engine that fails.
+    ``images`` are RGB ``uint8`` arrays (height, width, 3) or JPEG bytes: one, or those of all sources of a
+    document that has several, in order; width, height and rotation are those of the first. ``status`` is
+    None when it is to be read. Decided are ``blank``, which needs no reading, ``failed``, which could not
+    be rendered, and ``ok``, whose text is its ``layer``: then an image is there only to be kept. The layer
+    of a page to be read stands in for an engine that fails.
     """
 
     doc_index: int
     page: int
-    image: Any = None
+    images: tuple[Any, ...] = ()
     width: int = 0
     height: int = 0
     rotation: int = 0
@@ -43,6 +44,11 @@ class RenderedPage:
     status: Status | None = None
     reason: str = ""
     layer: TextLayer | None = None
+
+    @property
+    def image(self) -> Any:
+        """The first image, None where there is none."""
+        return self.images[0] if self.images else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from actors.attempts import Answer, Asker, OutOfTime
+from actors.attempts import Answer, Asker, Images, OutOfTime, Questions, with_images
 from actors.chunks import Chunk, RenderedPage
 from actors.engines.base import Engine, EngineInfo, Image, Request
 from actors.engines.prompts import Asking
@@ -45,10 +45,10 @@ class ReaderConfig:
     run_id: str
     fingerprint: str
     mode: str = ""
-    prompt: str = ""
-    dialect: str = ""
+    variants: Mapping[str, Asking] = field(default_factory=lambda: {"": Asking()})
+    """What each page is asked: it has a row for each of these."""
     other_modes: Mapping[str, Asking] = field(default_factory=dict)
-    """What the ladder may ask in place of ``prompt``, by the modes of ``retry``."""
+    """What the ladder may ask in place of that, by the modes of ``retry``."""
     retry: RetryPolicy = field(default_factory=RetryPolicy)
     page_timeout_s: float = 0.0
     """Seconds one page may take, 0 for no limit."""
@@ -60,18 +60,27 @@ class ReaderConfig:
 
 @dataclass(frozen=True, slots=True)
 class _Outcome:
-    """A page's row. ``is_failure``: the engine could not read it, and the driver judges why."""
+    """The rows of a page that is finished, one for each variant or one for all. ``failures`` are those that
+    the engine could not answer: the driver judges why."""
 
-    row: ResultRow
-    is_failure: bool = False
+    rows: tuple[ResultRow, ...]
+    failures: tuple[ResultRow, ...] = ()
+
+
+@dataclass(slots=True)
+class _Shown:
+    """A page's images as the engine takes them, once they are, and the flags of those kept in the store."""
+
+    images: Images | None = None
+    kept: tuple[str, ...] = ()
 
 
 class PageReader:
     """Reads chunks with one engine and hands rows to the sink as pages finish.
 
-    Any number of chunks may be in progress; the engine sees at most ``info.concurrency`` requests. Rows of
-    pages that the engine could not read are not handed to the sink: they are in the reports
-    (``ReadReport.failures``).
+    Any number of chunks may be in progress; the engine sees at most ``info.concurrency`` requests. A page's
+    variants are asked one after the other, and their rows are handed over together. Rows of what the engine
+    could not read are not handed to the sink: they are in the reports (``ReadReport.failures``).
     """
 
     def __init__(self, engine: Engine, config: ReaderConfig, sink: RowSink, replica: str) -> None:
@@ -85,9 +94,9 @@ class PageReader:
         info, limit_s = engine.info, config.page_timeout_s
         self._rows = RowMaker(info, replica, config.run_id, config.fingerprint, config.mode)
         self._liveness = Liveness(limit_s)
-        modes = {**config.other_modes, "": Asking(config.prompt, config.dialect)}
+        questions = Questions(config.variants, config.other_modes)
         timeout_s = limit_s if info.abortable and not info.limits_time and limit_s else None
-        self._asker = Asker(engine, modes, config.retry, timeout_s, self._liveness)
+        self._asker = Asker(engine, questions, config.retry, timeout_s, self._liveness)
         self._watchdog = PageWatchdog(limit_s if config.may_exit and not info.abortable else 0.0)
 
     @property
@@ -102,9 +111,9 @@ class PageReader:
     async def warm_up(self) -> None:
         """Read one synthetic page, so that an engine that cannot read at all never holds real ones."""
         blank = np.full((*WARM_UP_SIZE, 3), 255, dtype=np.uint8)
-        request = Request("", 0, [blank], self._config.prompt, max_tokens=WARM_UP_TOKENS)
-        if self._engine.info.takes_jpeg:
-            request = replace(request, images=(), jpegs=[encode_jpeg(blank)])
+        prompt = next(iter(self._config.variants.values())).prompt
+        request = Request("", 0, [], prompt, max_tokens=WARM_UP_TOKENS)
+        request = with_images(request, await self._asker.prepared([blank]))
         try:
             await self._engine.read(request)
         except EngineError:  # some servers refuse so short an answer of a model that thinks first
@@ -149,19 +158,19 @@ class PageReader:
         self, chunk: Chunk, pending: set[asyncio.Task[_Outcome]], rows: list[ResultRow], tell: Tell
     ) -> ReadReport:
         total = ReadReport()
-        failures: list[ResultRow] = []
+        failures: tuple[ResultRow, ...] = ()
         while pending or rows:
             if not rows:
                 done, pending = await _some_of(pending)
                 outcomes = [task.result() for task in done]
-                rows = [outcome.row for outcome in outcomes if not outcome.is_failure]
-                failures = [outcome.row for outcome in outcomes if outcome.is_failure]
+                rows = [row for outcome in outcomes for row in outcome.rows]
+                failures = tuple(row for outcome in outcomes for row in outcome.failures)
             await self._hand_over(chunk, rows)
-            report = replace(report_on(rows), failures=tuple(failures), waiting=self.waiting)
+            report = replace(report_on(rows, failures), waiting=self.waiting)
             if rows or failures or report.waiting != total.waiting or report.waiting:
                 tell(report)
                 total += report
-            rows, failures = [], []
+            rows, failures = [], ()
         return total
 
     async def _hand_over(self, chunk: Chunk, rows: Sequence[ResultRow]) -> None:
@@ -174,43 +183,49 @@ class PageReader:
             self._sent.set()
 
     async def _read_page(self, chunk: Chunk, page: RenderedPage, received: float) -> _Outcome:
-        document = chunk.documents[page.doc_index]
+        document, shown = chunk.documents[page.doc_index], _Shown()
+        answers: list[Answer | None] = []
+        rows: list[ResultRow] = []
         with self._liveness.page():
             async with self._slots:
                 if self._draining:
                     await asyncio.Event().wait()  # the run ends: another will read this page
-                started = time.monotonic()
-                answer, kept = await self._answer(document, page)
-                ended = time.monotonic()
-            if isinstance(answer, Answer) and isinstance(answer.error, OutOfTime):
+                for variant in self._config.variants if page.status is None else ("",):
+                    started = time.monotonic()
+                    answers.append(await self._answer(document, page, shown, variant))
+                    row = self._rows.row(chunk, page, answers[-1], shown.kept)
+                    queue_s, infer_s = started - received, time.monotonic() - started
+                    rows.append(replace(row, variant=variant, queue_s=queue_s, infer_s=infer_s))
+            if any(answer and isinstance(answer.error, OutOfTime) for answer in answers):
                 await self._liveness.blame((document.doc_id, page.page))
-        if answer is None:
-            row, is_failure = self._rows.decided(chunk, page, kept), False
-        else:
-            row = self._rows.answered(chunk, page, answer, kept)
-            is_failure = row.status is Status.FAILED
-        self._unsent += not is_failure
-        return _Outcome(replace(row, queue_s=started - received, infer_s=ended - started), is_failure)
+        each = list(zip(rows, answers, strict=True))
+        failures = tuple(row for row, answer in each if answer and row.status is Status.FAILED)
+        finished = tuple(row for row in rows if row not in failures)
+        self._unsent += len(finished)
+        return _Outcome(finished, failures)
 
-    async def _answer(self, document: Document, page: RenderedPage) -> tuple[Answer | None, tuple[str, ...]]:
-        """What the engine made of a page, None where it need not see it; and flags of its image, if kept."""
+    async def _answer(
+        self, document: Document, page: RenderedPage, shown: _Shown, variant: str
+    ) -> Answer | None:
+        """What the engine made of a page, None where it need not see it."""
         self._watchdog.started()
-        kept: tuple[str, ...] = ()
         try:
-            kept = await self._keep_image(document, page, page.image)
-            if page.status is not None:
-                return None, kept
-            answer = await self._asker.ask(document, page)
-            if kept and answer.completion.rotation:
+            if shown.images is None:
+                shown.kept = await self._keep_image(document, page, page.image)
+                if page.status is not None:
+                    return None
+                shown.images = await self._asker.prepared(page.images)
+            answer = await self._asker.ask(document, page.page, shown.images, variant)
+            if shown.kept and answer.completion.rotation:
                 image = turn(decode_image(page.image), answer.completion.rotation)
                 await self._keep_image(document, page, image)
-            return answer, kept
+            return answer
         except (EngineDead, StoreError, JobError):
             raise
         except EngineError as error:
-            return Answer(error=error), kept
+            return Answer(error=error)
         except Exception as error:  # noqa: BLE001 - the boundary of a page: recorded, never lost
-            return Answer(error=EngineError(f"{type(error).__name__}: {error}")), kept
+            return Answer(error=EngineError(f"{type(error).__name__}: {error}"))
         finally:
             self._watchdog.finished()
 
@@ -245,4 +260,4 @@ def _tell_nobody(report: ReadReport) -> None:
 
 def _is_decided(page: RenderedPage) -> bool:
     """Whether nothing is left to do for a page but its row."""
-    return page.status is not None and page.image is None
+    return page.status is not None and not page.images

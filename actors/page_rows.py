@@ -21,6 +21,14 @@ class RowMaker:
     fingerprint: str
     mode: str
 
+    def row(
+        self, chunk: Chunk, page: RenderedPage, answer: Answer | None, kept: tuple[str, ...] = ()
+    ) -> ResultRow:
+        """The row of a page by what the engine made of it; None: it did not see it."""
+        if answer is None:
+            return self.decided(chunk, page, kept)
+        return self.answered(chunk, page, answer, kept)
+
     def decided(self, chunk: Chunk, page: RenderedPage, kept: tuple[str, ...] = ()) -> ResultRow:
         """The row of a page that no engine need see."""
         status = page.status or Status.OK

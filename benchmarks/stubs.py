@@ -36,7 +36,7 @@ class StubRenderer:
                 last = min(span.last, span.first + call.max_pages - len(pages) - 1)
                 covered.append((item.doc_index, PageSpan(span.first, last)))
                 pages += [
-                    RenderedPage(item.doc_index, page, IMAGE, 8, 8) for page in PageSpan(span.first, last)
+                    RenderedPage(item.doc_index, page, (IMAGE,), 8, 8) for page in PageSpan(span.first, last)
                 ]
                 if len(pages) >= call.max_pages:
                     break

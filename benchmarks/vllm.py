@@ -24,6 +24,7 @@ import psutil
 from PIL import Image
 
 from actors.engines.base import Completion, EngineInfo, Request
+from actors.engines.prompts import Asking
 from actors.engines.settings import EngineConfig, Sampling, VllmSettings
 from actors.engines.vllm.engine import VllmEngine
 from actors.engines.vllm.sampling import sampling_params
@@ -187,7 +188,7 @@ class _WatchedReader:
         config = self.recipe.config.engine
         engine = _Watched(VllmEngine(config), Path(self.file))
         once = RetryPolicy(temperatures=(0.0,))  # every answer is cut: that must not be tried again
-        reader = ReaderConfig("benchmark", "benchmark", prompt=config.prompt, retry=once)
+        reader = ReaderConfig("benchmark", "benchmark", variants={"": Asking(config.prompt)}, retry=once)
         return PageReader(engine, reader, sink, replica)
 
 

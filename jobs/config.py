@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import pydantic
 import yaml
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from actors.engines.load import check_engine
 from actors.engines.settings import EngineConfig
@@ -84,6 +84,12 @@ class JobConfig(BaseModel):
     task: Literal["ocr"] = Field(
         "ocr", description="What is done with each page.", json_schema_extra=CHANGES_RESULT
     )
+    variants: dict[str, str] = Field(
+        default_factory=dict,
+        description="Answers that each page owes, by name, with what is asked for each; empty: one, to the "
+        "engine's prompt.",
+        json_schema_extra=CHANGES_RESULT,
+    )
     input: InputConfig = Field(default_factory=InputConfig)
     render: RenderConfig = Field(default_factory=RenderConfig)
     engine: EngineConfig = Field(default_factory=EngineConfig)
@@ -95,7 +101,21 @@ class JobConfig(BaseModel):
 
     def result_fields(self) -> dict[str, Any]:
         """What changes a result, and nothing else: not placement, limits, timeouts, paths or inputs."""
-        return {"postprocessing": POSTPROCESSING_VERSION, **result_fields(self)}
+        fields = result_fields(self)
+        if not self.variants:  # as before there were any: outputs that are there go on
+            del fields["variants"]
+        return {"postprocessing": POSTPROCESSING_VERSION, **fields}
+
+    def owed_variants(self) -> tuple[str, ...]:
+        """The variants in which each page has a row."""
+        return tuple(self.variants) or ("",)
+
+    @field_validator("variants")
+    @classmethod
+    def _named(cls, variants: dict[str, str]) -> dict[str, str]:
+        if not all(variants.keys()) or not all(map(str.strip, variants.values())):
+            raise ValueError("must give each variant a name and a prompt")
+        return variants
 
 
 def load_config(

@@ -5,9 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from actors.engines.load import footprint, load_engine
+from actors.engines.prompts import Asking
 from actors.models.presets.ladder import ladder_modes
 from actors.page_reader import PageReader, ReaderConfig
 from actors.render.renderer import Renderer
+from actors.render.settings import TextLayerUse
 from actors.sources.cache import SourceCache
 from aws.s3_source import S3Source
 from aws.s3_store import S3Store
@@ -33,6 +35,13 @@ def open_store(output: str, s3: S3Config) -> Store:
     return S3Store(output, s3) if output.startswith("s3://") else LocalStore(output)
 
 
+def asked_variants(config: JobConfig) -> dict[str, Asking]:
+    """What each page is asked, by variant."""
+    engine = config.engine
+    prompts = config.variants or {"": engine.prompt}
+    return {variant: Asking(prompt, engine.dialect) for variant, prompt in prompts.items()}
+
+
 @dataclass(frozen=True, slots=True)
 class Recipe:
     """One run's configuration, with a maker for each kind of worker."""
@@ -49,6 +58,8 @@ class Recipe:
 
     def make_renderer(self) -> Renderer:
         render = self.config.render
+        if self.config.variants:  # what a page's own text says is none of their answers
+            render = render.model_copy(update={"text_layer": TextLayerUse.NEVER})
         sources = SourceCache(
             render.cache_dir, render.cache_bytes, {"s3": S3Source(self.config.s3)}, self.run_id
         )
@@ -65,8 +76,7 @@ class Recipe:
             run_id=self.run_id,
             fingerprint=self.fingerprint,
             mode=config.engine.mode,
-            prompt=config.engine.prompt,
-            dialect=config.engine.dialect,
+            variants=asked_variants(config),
             other_modes=ladder_modes(config.engine, config.retry),
             retry=config.retry,
             page_timeout_s=config.engine.page_timeout_s,

@@ -80,7 +80,9 @@ def read_corpus(
             return run.interrupted("stopped while waiting", 0)
         job = entering.job
         stale = job.fingerprint if job.replaced else ""
-        return run.carry_out(session, job, RunPlanner(overview, config.input, store, stale), found)
+        return run.carry_out(
+            session, job, RunPlanner(overview, config.input, store, stale, config.owed_variants()), found
+        )
 
 
 def joins_a_cluster(config: JobConfig) -> bool:

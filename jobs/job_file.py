@@ -67,6 +67,10 @@ class Entering:
             _refuse_strangers(self.store, wanted)
         elif before.fingerprint == wanted:
             self.job = replace(before, config=self.config, inputs=self.inputs)
+        elif set(before.config.owed_variants()) != set(self.config.owed_variants()) and _holds_rows(
+            self.store
+        ):
+            raise OutputRefused(_other_variants(self.store, before.config, self.config))
         elif self.new_generation:
             self.job = replace(self.job, replaced=True)
         elif _holds_rows(self.store):
@@ -158,6 +162,14 @@ def _refuse_strangers(store: Store, wanted: str) -> None:
             f"{store.root} is not empty and holds no pagefleet job ({', '.join(found)}, …): "
             "choose another output"
         )
+
+
+def _other_variants(store: Store, old: JobConfig, new: JobConfig) -> str:
+    named = [", ".join(map(repr, config.owed_variants())) for config in (old, new)]
+    return (
+        f"each page of {store.root} has a row in {named[0]}, and this job's would have one in {named[1]}: "
+        "choose another output"
+    )
 
 
 def _difference(store: Store, old: JobConfig, new: JobConfig) -> str:

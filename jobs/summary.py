@@ -19,7 +19,7 @@ from results.rows import Status
 from results.selection import FAILED
 from results.spool import Spool
 from results.store import Store
-from results.unit_files import Footer
+from results.unit_files import Footer, read_footer
 
 SUMMARY_PATH = "summary.json"
 FAILURES_PATH = "failures.jsonl"
@@ -85,18 +85,23 @@ def check_against_plan(totals: Totals, planned: Iterable[str]) -> None:
 
 
 def failed_documents(store: Store, unit_ids: Iterable[str]) -> Iterator[list[dict[str, Any]]]:
-    """The failed rows of these sealed units, a document at a time."""
+    """The failed rows of these sealed units, a document at a time; with ``images`` where it has several."""
     columns = ("doc_id", "uri", "page", "variant", "reason")
     for unit_id in unit_ids:
+        footer = read_footer(store, unit_id)
+        documents = (sealed.document for sealed in footer.documents) if footer else ()
+        images = {d.doc_id: [source.uri for source in d.sources] for d in documents if d.sources}
         tables = Output(store).rows_of(unit_id, columns, FAILED)
         rows = (row for table in tables for row in table.to_pylist())
-        for _, document in groupby(rows, key=itemgetter("doc_id")):
-            yield list(document)
+        for doc_id, document in groupby(rows, key=itemgetter("doc_id")):
+            several = {"images": images[doc_id]} if doc_id in images else {}
+            yield [row | several for row in document]
 
 
 def as_manifest_row(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """A document's failed rows as a manifest row: feed it back in, or use ``pagefleet retry``."""
-    line = {"uri": rows[0]["uri"], "id": rows[0]["doc_id"]}
+    address = "images" if "images" in rows[0] else "uri"
+    line = {address: rows[0][address], "id": rows[0]["doc_id"]}
     if pages := {row["page"] for row in rows} - {DOCUMENT_PAGE}:
         line["pages"] = format_spans(spans_of(pages))
     if variants := sorted({row["variant"] for row in rows} - {""}):

@@ -80,7 +80,8 @@ class EngineInfo:
     encoded: renderers encode for them, on all cores. Engines with ``limits_time`` end a request that takes
     too long by themselves, since they know for how much of the wait the page is to blame. ``deterministic``
     engines answer the same when asked again. ``sizes`` are those a single request may name
-    (``Request.size``); none of our engines takes another than it was loaded for.
+    (``Request.size``); none of our engines takes another than it was loaded for. A request may hold
+    ``images_per_prompt`` images; 0: the engine has no prompts and reads a page of one image.
     """
 
     name: str
@@ -93,6 +94,7 @@ class EngineInfo:
     limits_time: bool = False
     deterministic: bool = False
     sizes: frozenset[str] = frozenset()
+    images_per_prompt: int = 0
 
 
 @dataclass(frozen=True, slots=True)

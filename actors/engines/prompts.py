@@ -27,19 +27,16 @@ class Asking:
 def split_prompt(prompt: str, images: int) -> list[str]:
     """The prompt as parts in order: texts, and ``IMAGE`` for each image.
 
-    A prompt about one image may leave the placeholder out: then the image comes first. Raises
-    EngineError when placeholders and images do not match.
+    Images that a prompt has no placeholder for come first. Raises EngineError where it has too many.
     """
     parts = [part for part in re.split(f"({re.escape(IMAGE)})", prompt) if part]
     named = parts.count(IMAGE)
-    if not named and images == 1:
-        return [IMAGE, *parts]
-    if named != images:
+    if named > images:
         raise EngineError(
             f"the prompt has {_count(named, f'{IMAGE} placeholder')} for {_count(images, 'image')}: "
-            f"write {IMAGE} once for each image, where it belongs"
+            f"write {IMAGE} at most once for each image, where it belongs"
         )
-    return parts
+    return [IMAGE] * (images - named) + parts
 
 
 def chat_content(parts: Iterable[str]) -> list[dict[str, str]]:

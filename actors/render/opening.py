@@ -11,7 +11,7 @@ from actors.render.raster import OpenPages
 from actors.render.settings import RenderConfig
 from actors.sources.cache import LocatedSource, SourceCache
 from actors.sources.local import unreadable
-from manifests.documents import Document
+from manifests.documents import Document, sources_version
 from manifests.errors import DocumentError, SourceUnavailable
 
 MAX_OPEN = 4
@@ -100,7 +100,10 @@ class OpenDocuments:
         raise AssertionError("unreachable")
 
     def version(self, document: Document) -> str:
-        """The version that the document's source has now. Raises like ``get``."""
+        """The version that the document's source has now, or its sources together. Raises like ``get``."""
+        if document.sources:
+            every = range(len(document.sources))
+            return sources_version([self.version(document.of_source(i)) for i in every])
         return self._sources.locate(document, self._config.max_source_bytes).stat.version
 
     def unreadable(self, document: Document, error: OSError) -> DocumentError | SourceUnavailable:

@@ -14,8 +14,9 @@ from actors.render.limits import HardLimits, is_out_of_memory
 from actors.render.opening import OpenDocuments, OpenFailure, out_of_memory
 from actors.render.raster import FoundLayer, OpenPages, Raster, RgbArray
 from actors.render.settings import RenderConfig, TextLayerUse
+from actors.render.together import FIRST_PAGE, shown_together
 from actors.sources.cache import SourceCache
-from manifests.documents import Document
+from manifests.documents import Document, sources_version
 from manifests.errors import DocumentError, PageError, SourceUnavailable
 from manifests.pages import DOCUMENT_PAGE, PageSpan, plan_pages
 from manifests.work import OpenedDocument, RenderCall, RenderItem, RenderReport, UnavailableSource
@@ -94,6 +95,8 @@ class Renderer:
 
     def _render_version(self, item: RenderItem, answer: _Answer) -> str:
         """Render one document's pages as they are now. Returns the version of its source."""
+        if item.document.sources:
+            return self._render_together(item, answer)
         started = time.perf_counter()
         try:
             pages, version = self._documents.get(item.document)
@@ -111,6 +114,27 @@ class Renderer:
             answer.add_page(rendered)
             if answer.is_full():
                 break
+        return version
+
+    def _render_together(self, item: RenderItem, answer: _Answer) -> str:
+        """Render the one page of a document with several sources, all its images. Returns their version."""
+        document, call = item.document, answer.call
+        parts: list[RenderedPage] = []
+        versions: list[str] = []
+        for i in range(len(document.sources)):
+            part = _Answer(call)
+            versions.append(
+                self._render_version(_Part(item.doc_index, document.of_source(i), FIRST_PAGE), part)
+            )
+            parts += part.pages
+        version = sources_version(versions)
+        try:
+            spans = item.spans or _own_selection(document, page_count=1)
+        except DocumentError as error:
+            return answer.add_unopened(item, error, 0.0)
+        answer.add_opened(item, OpenedDocument(item.doc_index, 1, version))
+        if call.max_pages and any(spans) and len(parts) == len(versions):
+            answer.add_page(shown_together(document, parts))
         return version
 
     def _render_readable(
@@ -148,17 +172,18 @@ class Renderer:
         started = time.perf_counter()
         try:
             with self._limits.seconds(self._config.page_timeout_s):
-                return self._shown(pages, item.doc_index, page, started)
+                return self._shown(pages, item, page, started)
         except Exception as error:  # noqa: BLE001  the boundary of a page: it fails, others go on
             if isinstance(error, OSError) and error.errno is not None:
                 return error
             reason = out_of_memory(self._config) if is_out_of_memory(error) else _reason(error)
             return _failed(item.doc_index, page, reason, time.perf_counter() - started)
 
-    def _shown(self, pages: OpenPages, doc_index: int, page: int, started: float) -> RenderedPage:
+    def _shown(self, pages: OpenPages, item: RenderItem, page: int, started: float) -> RenderedPage:
         """What the page shows, or its text where that is known to be the same."""
+        doc_index, is_part = item.doc_index, isinstance(item, _Part)
         found = None
-        if self._config.text_layer is not TextLayerUse.NEVER:
+        if self._config.text_layer is not TextLayerUse.NEVER and not is_part:
             found = pages.find_layer(page)
         if found and self._is_enough(found) and not self._keep_images:
             return _of_layer(found, doc_index, page, started)
@@ -169,6 +194,8 @@ class Renderer:
         if blank and (doubt := pages.doubt_of_blank(page)):
             raise PageError(doubt)
         rendered = self._finish(raster, doc_index, page, blank, started)
+        if blank and not is_part:  # nothing of it travels, but beside others
+            rendered = replace(rendered, images=())
         return self._with_layer(rendered, found) if found else rendered
 
     def _is_enough(self, found: FoundLayer) -> bool:
@@ -186,17 +213,22 @@ class Renderer:
         return replace(page, flags=page.flags + added, layer=found.layer)
 
     def _finish(self, raster: Raster, doc_index: int, page: int, blank: bool, started: float) -> RenderedPage:
-        """Encode what travels; nothing of a blank page does."""
+        """A rendered page, encoded where it travels so."""
         height, width = raster.image.shape[:2]
         flags = (*raster.flags, "damaged") if raster.warning else raster.flags
         status, reason = (Status.BLANK, "near-uniform colour") if blank else (None, "")
-        image: RgbArray | bytes | None = None if blank else raster.image
-        if self._encode and not blank:
+        image: RgbArray | bytes = raster.image
+        if self._encode:
             image = encode_jpeg(raster.image, self._config.jpeg_quality)
         render_s = time.perf_counter() - started
         return RenderedPage(
-            doc_index, page, image, width, height, raster.rotation, render_s, flags, status, reason
+            doc_index, page, (image,), width, height, raster.rotation, render_s, flags, status, reason
         )
+
+
+@dataclass(frozen=True, slots=True)
+class _Part(RenderItem):
+    """One of several images of a page: wanted even if it is blank, and as it looks, whatever text it has."""
 
 
 class _Changed(Exception):
@@ -308,7 +340,5 @@ def _runs(pages: Iterable[tuple[int, int]]) -> Iterator[tuple[int, PageSpan]]:
 
 
 def _image_bytes(page: RenderedPage) -> int:
-    """Bytes of a raw array or of a JPEG; 0 of a page without an image."""
-    if page.image is None:
-        return 0
-    return len(page.image) if isinstance(page.image, bytes) else int(page.image.nbytes)
+    """Bytes of raw arrays or of JPEGs; 0 of a page without an image."""
+    return sum(len(image) if isinstance(image, bytes) else int(image.nbytes) for image in page.images)

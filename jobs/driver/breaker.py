@@ -29,11 +29,12 @@ Key = tuple[Any, ...]
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """A page that the engine could not read, and the row to write if that is the page's own fault."""
+    """A page that the engine could not read, and the rows to write if that is the page's own fault: one for
+    each variant that it failed in."""
 
     key: Key
     reason: str
-    row: Any = None
+    rows: Sequence[Any] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -256,7 +256,7 @@ class Driver:
             self._failures.control_read(report, ended=ended)
             return
         replica = self.reading.replica_of(number)
-        finished = report.pages + len(report.failures)
+        finished = report.pages + report.failed_pages
         if report.waiting and replica:
             self._watchdog.engine_waits.on_waiting(replica, report.waiting, time.monotonic())
         elif finished or not ended:  # the end of a read says nothing of what its engine waits for

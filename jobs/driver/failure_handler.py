@@ -76,13 +76,15 @@ class FailureHandler:
         replica = self._reading.replica_of(number)
         if replica not in self._breakers:
             self._breakers[replica] = Breaker(proven=self._proven, had_second_try=self._had_second_try)
+        pages: dict[tuple[int, int], list[ResultRow]] = {}
         for row in rows:
-            doc_index = unit.index_of(row.doc_id)
-            page = (key, doc_index, row.page)
-            self._reading.failed(number, doc_index, row.page)
+            pages.setdefault((unit.index_of(row.doc_id), row.page), []).append(row)
+        for (doc_index, number_of_page), mine in pages.items():
+            page = (key, doc_index, number_of_page)
+            self._reading.failed(number, doc_index, number_of_page)
             if doc_index not in unit.given_up and not self._holds(page):
                 unit.held += 1
-                self._breakers[replica].failed(Failure(page, row.reason, row))
+                self._breakers[replica].failed(Failure(page, mine[0].reason, mine))
 
     def replica_lost(self, replica: str) -> None:
         """What only it could have told will be told by another."""
@@ -149,8 +151,8 @@ class FailureHandler:
         self._on_event(events.PageCondemned(doc_id, failure.page, failure.reason))
 
     def _write(self, key: UnitKey, rows: Sequence[ResultRow]) -> None:
-        for row in rows:
-            self._progress.count_failure(row.reason)
+        for reason in {(row.doc_id, row.page): row.reason for row in rows}.values():
+            self._progress.count_failure(reason)
         self._units[key].writes += 1
         self._fleet.write_rows(key, rows)
 
@@ -161,7 +163,7 @@ class FailureHandler:
             self._on_event(events.EngineCleared(replica, len(decided.write), len(decided.again)))
         for key, failures in _by_unit(decided.write):
             self._units[key].held -= len(failures)
-            self._write(key, [failure.row for failure in failures])
+            self._write(key, [row for failure in failures for row in failure.rows])
         self._read_again(decided.again)
         if breaker.is_tripped and replica not in self._reported_failing:
             self._on_event(events.EngineFailing(replica, len(breaker), breaker.main_reason))

@@ -116,7 +116,9 @@ def _output_lines(
     if job is not None and found is not None:
         stale = entering.job.fingerprint if entering.job.replaced else ""
         overview = survey(found, cut_of(config.input))
-        plan = RunPlanner(overview, config.input, store, stale).plan(OutputListing.take(store))
+        plan = RunPlanner(overview, config.input, store, stale, config.owed_variants()).plan(
+            OutputListing.take(store)
+        )
         left = sum(unit.wanted for unit in plan.units)
         left += sum(len(unit.wanted_indexes()) for unit in plan.unwritten)
         pages = total_up(store).pages

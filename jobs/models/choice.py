@@ -65,7 +65,7 @@ def over_preset(values: Mapping[str, Any]) -> dict[str, Any]:
         "prompt": asked.prompt or _preset_prompt(mode_name, mode, asked.subject),
         "dialect": asked.dialect or mode.dialect,
     }
-    _check_prompt(resolved["prompt"])
+    _check_prompt(resolved["prompt"], asked.images_per_prompt)
     parts = (choice.preset.engine_settings.get(asked.kind, {}), size_settings, mode.settings)
     layer = reduce(merged, parts, dict(choice.preset.settings))
     layer = _without_rivals(_for_engine(layer, asked.kind), values)
@@ -127,11 +127,12 @@ def _identity(choice: Choice, kind: str, revision: str) -> str:
     return hub_commit(choice.model, revision)
 
 
-def _check_prompt(prompt: str) -> None:
+def _check_prompt(prompt: str, images: int) -> None:
     try:
-        split_prompt(prompt, images=1)
+        split_prompt(prompt, images)
     except EngineError as error:
-        raise ConfigError(f"engine.prompt: a page is one image, but {error}") from error
+        shows = "is one image" if images == 1 else f"shows at most {images} images (engine.images_per_prompt)"
+        raise ConfigError(f"engine.prompt: a page {shows}, but {error}") from error
 
 
 def _for_engine(layer: Mapping[str, Any], kind: str) -> dict[str, Any]:

@@ -12,11 +12,17 @@ from manifests.units import UnitPlan
 
 
 def plan_for(
-    held: HeldUnit, today: Mapping[str, Document], base_version: str, *, is_whole: bool
+    held: HeldUnit,
+    today: Mapping[str, Document],
+    base_version: str,
+    variants: tuple[str, ...],
+    *,
+    is_whole: bool,
 ) -> tuple[UnitPlan | None, list[str]]:
     """The plan of a unit that is under way or has something to read again, and which sources changed.
 
     ``today`` are the documents of it that the input names, by id; ``is_whole``: no ``--limit`` has cut that.
+    What is left of it as it was sealed has rows in the same ``variants``: an output never changes those.
     """
     documents, reread, changed = list(held.documents), dict[int, str](), list[str]()
     for i, was in enumerate(held.documents):
@@ -33,9 +39,9 @@ def plan_for(
     kept = tuple(documents)
     if held.plan is not None:
         both = None if held.plan.reread is None else _together(held.plan.reread, reread)
-        return replace(held.plan, documents=kept, reread=both), changed
+        return replace(held.plan, documents=kept, reread=both, variants=variants), changed
     if held.footer is not None and reread and base_version:  # without: sealed since, for the next run
-        generation, variants = held.footer.generation + 1, held.footer.variants
+        generation = held.footer.generation + 1
         return UnitPlan(held.unit_id, generation, kept, reread, base_version, variants), changed
     return None, changed
 

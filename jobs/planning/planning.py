@@ -74,6 +74,8 @@ class RunPlanner:
     config: InputConfig
     store: Store
     stale_fingerprint: str = ""
+    variants: tuple[str, ...] = ("",)
+    """What each page owes a row in."""
 
     def plan(self, listing: OutputListing) -> JobPlan:
         """By whatever cut the output allows."""
@@ -86,14 +88,12 @@ class RunPlanner:
     def plan_naturally(self, listing: OutputListing) -> JobPlan:
         plan = self._empty()
         plan.is_natural = True
-        _plan_naturally(self.overview, self.config, self.store, listing, plan)
+        _plan_naturally(self, listing, plan)
         return plan
 
     def plan_against(self, listing: OutputListing) -> JobPlan:
         plan = self._empty()
-        plan.unwritten = _Planning(
-            self.overview, self.config, self.store, listing, self.stale_fingerprint, plan
-        ).plans()
+        plan.unwritten = _Planning(self, listing, plan).plans()
         return plan
 
     def _empty(self) -> JobPlan:
@@ -158,28 +158,29 @@ def _mine(unit_id: str, config: InputConfig) -> bool:
 # The input's own cut
 
 
-def _plan_naturally(
-    overview: Survey, config: InputConfig, store: Store, listing: OutputListing, plan: JobPlan
-) -> None:
+def _plan_naturally(planner: RunPlanner, listing: OutputListing, plan: JobPlan) -> None:
+    overview = planner.overview
     for index, (unit_id, count) in enumerate(
         zip(overview.units.unit_ids, overview.units.counts, strict=True)
     ):
-        if not _mine(unit_id, config):
+        if not _mine(unit_id, planner.config):
             continue
         plan.unit_ids.add(unit_id)
         under_way = listing.open.get(unit_id, 0)
         if unit_id in listing.sealed and not under_way:
             plan.sealed_documents += count
             continue
-        load = _loader(overview, store, index, under_way)
+        load = _loader(planner, index, under_way)
         plan.units.append(PlannedUnit(unit_id, under_way or 1, count, load))
 
 
-def _loader(overview: Survey, store: Store, index: int, under_way: int) -> Callable[[], UnitPlan]:
+def _loader(planner: RunPlanner, index: int, under_way: int) -> Callable[[], UnitPlan]:
     def load() -> UnitPlan:
-        unit = overview.assigned(overview.units[index])
-        stored = read_plan(store, unit.unit_id, under_way) if under_way else None
-        return first_generation(unit) if stored is None else _refreshed(stored, unit.documents)
+        unit = planner.overview.assigned(planner.overview.units[index])
+        stored = read_plan(planner.store, unit.unit_id, under_way) if under_way else None
+        if stored is None:
+            return first_generation(unit, planner.variants)
+        return replace(_refreshed(stored, unit.documents), variants=planner.variants)
 
     return load
 
@@ -204,16 +205,17 @@ class _Planning:
     """Plans when the input is not what earlier runs cut: a document stays in the unit that holds it, the
     others are cut into new units. In memory: two numbers a document, and the units at hand."""
 
-    overview: Survey
-    config: InputConfig
-    store: Store
+    planner: RunPlanner
     listing: OutputListing
-    stale: str
     plan: JobPlan
 
     def plans(self) -> Iterator[UnitPlan]:
-        natural = set(self.overview.units.unit_ids)
-        sealed = [unit_id for unit_id in self.listing.sealed if self.stale or unit_id not in natural]
+        natural = set(self.planner.overview.units.unit_ids)
+        sealed = [
+            unit_id
+            for unit_id in self.listing.sealed
+            if self.planner.stale_fingerprint or unit_id not in natural
+        ]
         loaded = dict.fromkeys([*sealed, *self.listing.open])
         held = DocumentIndex.build(self._read, loaded, self._known(loaded))
         self.plan.strays = {unit_id: self.listing.open[unit_id] for unit_id in held.strays}
@@ -224,20 +226,20 @@ class _Planning:
 
     def _known(self, loaded: Container[str]) -> Iterator[Hashes]:
         """The documents of sealed units that are as the input cuts them, where plans may conflict."""
-        units = self.overview.units
+        units = self.planner.overview.units
         for index, unit_id in enumerate(units.unit_ids if self.listing.open else ()):
             if unit_id in self.listing.sealed and unit_id not in loaded:
                 yield hashed_ids(units.rows(index))
 
     def _read(self, unit_id: str) -> HeldUnit:
-        return HeldUnit.read(self.store, self.listing, unit_id, self.stale)
+        return HeldUnit.read(self.planner.store, self.listing, unit_id, self.planner.stale_fingerprint)
 
     def _places(self, held: DocumentIndex) -> dict[int, Numbers]:
         """For each unit of the input's own cut, by its index, which unit holds each of its documents."""
         loaded = set(held.unit_ids)
         places: dict[int, Numbers] = {}
         touched: set[int] = set()
-        units = self.overview.units
+        units = self.planner.overview.units
         for index, unit_id in enumerate(units.unit_ids):
             if unit_id in self.listing and unit_id not in loaded:
                 self.plan.sealed_documents += units.counts[index]
@@ -251,7 +253,7 @@ class _Planning:
         return places
 
     def _count(self, unit_id: str) -> None:
-        if _mine(unit_id, self.config):
+        if _mine(unit_id, self.planner.config):
             self.plan.unit_ids.add(unit_id)
 
     def _again(self, held: DocumentIndex, places: dict[int, Numbers]) -> Iterator[UnitPlan]:
@@ -264,7 +266,11 @@ class _Planning:
                 unit = self._read(held.unit_ids[number])
                 version = self.listing.sealed.get(unit.unit_id, "")
                 unit_plan, changed = plan_for(
-                    unit, today.get(number, {}), version, is_whole=not self.plan.limited_documents
+                    unit,
+                    today.get(number, {}),
+                    version,
+                    self.planner.variants,
+                    is_whole=not self.plan.limited_documents,
                 )
                 self.plan.changed += changed
                 if unit_plan is not None:
@@ -280,31 +286,31 @@ class _Planning:
             rows = np.flatnonzero(np.isin(found, batch))
             if not len(rows):
                 continue
-            fields = self.overview.units.rows(index)
+            fields = self.planner.overview.units.rows(index)
             for row in rows.tolist():
-                document = self.overview.assign(Document(*fields[row]))
+                document = self.planner.overview.assign(Document(*fields[row]))
                 today.setdefault(int(found[row]), {})[document.doc_id] = document
         return today
 
     def _fresh(self, held: DocumentIndex, places: dict[int, Numbers]) -> Iterator[UnitPlan]:
         """Units of the documents that no unit holds."""
-        config = self.config
+        config = self.planner.config
         for unit in cut_units(self._left(held, places), config.unit_documents, config.unit_bytes):
             self._count(unit.unit_id)
-            yield first_generation(unit)
+            yield first_generation(unit, self.planner.variants)
 
     def _left(self, held: DocumentIndex, places: dict[int, Numbers]) -> Iterator[Document]:
         renamed = set[int]()
         for index, found in places.items():
             rows = np.flatnonzero(found == NOWHERE)
-            fields = self.overview.units.rows(index) if len(rows) else []
+            fields = self.planner.overview.units.rows(index) if len(rows) else []
             for row in rows.tolist():
                 markdown = self._own_markdown(fields[row][ID], held, renamed)
                 yield with_markdown(fields[row], markdown)
 
     def _own_markdown(self, doc_id: str, held: DocumentIndex, renamed: set[int]) -> str:
         """A Markdown file for a new document that is no earlier one's."""
-        markdown = self.overview.markdown_of(doc_id)
+        markdown = self.planner.overview.markdown_of(doc_id)
         if meeting_key(markdown) not in held.markdown:
             return markdown
         full = markdown_path(doc_id, keep_extension=True)
@@ -314,7 +320,7 @@ class _Planning:
             for name in (full, last)
             if (key := meeting_key(name)) not in held.markdown
             and key not in renamed
-            and not self.overview.takes(name)
+            and not self.planner.overview.takes(name)
         )
         markdown = next(free, last)
         renamed.add(meeting_key(markdown))

@@ -79,6 +79,8 @@ def remarks(completion: Completion) -> list[str]:
         notes.append(
             f"script not covered: {completion.uncovered_script or 'some of the page'} cannot be read"
         )
+    if completion.unread:
+        notes.append(completion.unread)
     return notes
 
 

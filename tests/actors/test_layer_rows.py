@@ -23,11 +23,13 @@ HIDDEN = TextLayer("somebody's reading", (), trusted=False)
 
 
 def to_read(layer: TextLayer | None) -> RenderedPage:
-    return RenderedPage(0, 1, pixels(), 30, 20, flags=("repaired",), layer=layer)
+    return RenderedPage(0, 1, (pixels(),), 30, 20, flags=("repaired",), layer=layer)
 
 
 def decided(image: object = None) -> RenderedPage:
-    return RenderedPage(0, 1, image, 30, 20, flags=("text_layer",), status=Status.OK, layer=OWN)
+    return RenderedPage(
+        0, 1, () if image is None else (image,), 30, 20, flags=("text_layer",), status=Status.OK, layer=OWN
+    )
 
 
 def read(engine: FakeEngine, page: RenderedPage, **config: object) -> tuple[ResultRow, ReadReport]:

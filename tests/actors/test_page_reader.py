@@ -85,7 +85,10 @@ def chunk(*pages: RenderedPage, **document: object) -> Chunk:
 
 
 def page(number: int, **fields: object) -> RenderedPage:
-    defaults = {"image": pixels(), "width": 30, "height": 20, "rotation": 90, "flags": ("small",)}
+    if "image" in fields:
+        image = fields.pop("image")
+        fields["images"] = () if image is None else (image,)
+    defaults = {"images": (pixels(),), "width": 30, "height": 20, "rotation": 90, "flags": ("small",)}
     return RenderedPage(0, number, **{**defaults, **fields})
 
 
@@ -346,7 +349,7 @@ def test_a_page_that_takes_too_long_for_an_engine_that_can_abort_fails_alone():
 
 
 def test_the_documents_own_prompt_goes_before_the_jobs():
-    bench = Bench(prompt="job")
+    bench = Bench(variants={"": Asking("job")})
     bench.read(chunk(page(1)))
     bench.read(chunk(page(2), prompt="own"))
     assert [request.prompt for request in bench.engine.asked] == ["job", "own"]
@@ -402,7 +405,10 @@ def test_an_engine_that_would_say_the_same_again_is_not_asked_again():
 
 
 def test_an_answer_is_read_by_its_dialect_and_kept_raw_where_that_changed_it():
-    bench = Bench(FakeEngine(by_page(p1=Completion(GROUNDED), p2=Completion("no boxes"))), dialect="grounded")
+    bench = Bench(
+        FakeEngine(by_page(p1=Completion(GROUNDED), p2=Completion("no boxes"))),
+        variants={"": Asking(dialect="grounded")},
+    )
     bench.read(chunk(page(1), page(2)))
     row = bench.row(1)
     assert (row.text, row.raw_text, row.status) == ("# Ships", GROUNDED, Status.OK)
@@ -418,8 +424,7 @@ def test_the_ladder_asks_in_other_modes_and_the_row_says_which_one_answered():
     bench = Bench(
         FakeEngine(answers),
         mode="grounded",
-        prompt="With boxes.",
-        dialect="grounded",
+        variants={"": Asking("With boxes.", "grounded")},
         retry=policy,
         other_modes=other,
     )
@@ -454,7 +459,7 @@ def test_an_attempt_may_look_at_a_part_of_the_page_and_its_boxes_are_those_of_th
     bench = Bench(
         FakeEngine(by_page(p1=Completion(GROUNDED.replace("[[1, 2, 3, 4]]", "[[0, 0, 999, 999]]"))))
     )
-    bench = Bench(bench.engine, dialect="grounded", retry=policy)
+    bench = Bench(bench.engine, variants={"": Asking(dialect="grounded")}, retry=policy)
     image = pixels(0)
     image[:10, 15:] = 200
     bench.read(chunk(page(1, image=image)))
@@ -583,7 +588,7 @@ def test_a_jpeg_is_decoded_before_the_engine_sees_it():
     buffer = io.BytesIO()
     Image.fromarray(pixels(200)).save(buffer, "JPEG")
     bench = Bench()
-    bench.read(chunk(replace(page(1), image=buffer.getvalue())))
+    bench.read(chunk(page(1, image=buffer.getvalue())))
     (seen,) = bench.engine.asked[0].images
     assert seen.shape == (20, 30, 3)
     assert abs(int(seen.mean()) - 200) < 4
@@ -656,3 +661,84 @@ def test_rows_say_which_revision_of_the_model_answered():
         bench = Bench(engine)
         bench.read(chunk(page(1)))
         assert bench.row(1).model == model
+
+
+# Several images, several variants
+
+
+STYLES = {"short": Asking("In a word?"), "long": Asking("Tell all.")}
+
+
+def by_prompt(**answers: object) -> Answer:
+    async def answer(request: Request) -> Completion:
+        given = answers.get(request.prompt.split()[0].lower(), Completion(request.prompt))
+        if isinstance(given, BaseException):
+            raise given
+        return given  # type: ignore[return-value]
+
+    return answer
+
+
+def test_all_images_of_a_page_are_shown_at_once():
+    bench = Bench(FakeEngine(images_per_prompt=3))
+    bench.read(chunk(page(1, images=(pixels(1), encode_jpeg(pixels(2)), pixels(3)))))
+    (request,) = bench.engine.asked
+    assert [round(float(image.mean())) for image in request.images] == [1, 2, 3] and not request.jpegs
+    bench = Bench(FakeEngine(images_per_prompt=3, takes_jpeg=True))
+    bench.read(chunk(page(1, images=(pixels(1), encode_jpeg(pixels(2)), pixels(3)))))
+    (request,) = bench.engine.asked
+    assert [round(float(decode_image(image).mean())) for image in request.jpegs] == [1, 2, 3]
+    assert not request.images
+
+
+@pytest.mark.parametrize(
+    ("limit", "reason"),
+    [
+        (0, "the page shows 3 images, and the fake engine reads one image at a time"),
+        (2, "the page shows 3 images, and the fake engine takes 2 in one prompt (engine.images_per_prompt)"),
+    ],
+)
+def test_more_images_than_an_engine_takes_fail_the_page_alone(limit: int, reason: str):
+    bench = Bench(FakeEngine(images_per_prompt=limit))
+    report = bench.read(chunk(page(1, images=(pixels(),) * 3), page(2)))
+    assert (report.statuses, bench.row(1).status, bench.row(1).reason) == ({"ok": 1}, "failed", reason)
+    assert [request.page for request in bench.engine.asked] == [2]
+
+
+def test_a_page_is_asked_once_for_each_variant_and_counts_once():
+    bench = Bench(FakeEngine(by_prompt(), takes_jpeg=True), variants=STYLES)
+    report = bench.read(chunk(page(1), page(2)))
+    assert sorted((row.page, row.variant, row.text) for row in bench.rows) == [
+        (number, variant, asking.prompt) for number in (1, 2) for variant, asking in sorted(STYLES.items())
+    ]
+    assert (report.statuses, report.pages, report.failures) == ({"ok": 2}, 2, ())
+    first, second = (request for request in bench.engine.asked if request.page == 1)
+    assert first.jpegs[0] is second.jpegs[0], "encoded once"
+    assert all(len(set(pages)) * 2 == len(pages) for pages in bench.handed), "a page's rows come together"
+
+
+def test_a_page_that_fails_in_one_variant_is_finished_and_failed():
+    failing = by_prompt(tell=EngineError("too long"))
+    bench = Bench(FakeEngine(failing), variants=STYLES, retry=RetryPolicy(engine_error_attempts=1))
+    report = bench.read(chunk(page(1)))
+    assert [(row.variant, row.status) for row in bench.rows] == [("short", "ok")]
+    assert [(row.variant, row.reason) for row in bench.failures] == [("long", "too long")]
+    assert (report.statuses, report.pages, report.failed_pages) == ({}, 0, 1)
+
+
+def test_a_page_that_is_fallback_in_one_variant_counts_as_that():
+    bench = Bench(FakeEngine(by_prompt(tell=Completion("so far", "length"))), variants=STYLES)
+    assert bench.read(chunk(page(1))).statuses == {"fallback": 1}
+
+
+def test_a_page_that_needs_no_reading_has_one_row_for_all_variants():
+    blank = page(1, image=None, status=Status.BLANK, reason="near-uniform colour")
+    bench = Bench(variants=STYLES)
+    assert bench.read(chunk(blank)).statuses == {"blank": 1}
+    assert [row.variant for row in bench.rows] == [""] and not bench.engine.asked
+
+
+def test_a_documents_own_prompt_is_not_asked_in_place_of_a_variants():
+    bench = Bench(variants=STYLES)
+    bench.read(chunk(page(1), prompt="own"))
+    assert {request.prompt for request in bench.engine.asked} == {"In a word?", "Tell all."}

@@ -127,8 +127,7 @@ def test_a_raw_prompt_is_put_as_it_is(engines):
 @pytest.mark.parametrize(
     ("images", "prompt", "said"),
     [
-        (2, "<image> only one", "1 <image> placeholder for 2 images"),
-        (2, "none", "0 <image> placeholders for 2 images"),
+        (2, "<image><image><image>", "3 <image> placeholders for 2 images"),
         (1, "<image><image>", "2 <image> placeholders for 1 image"),
         (1, "what is <IMG_CONTEXT>?", "own image token"),
     ],

@@ -93,7 +93,7 @@ def test_a_page_that_cannot_be_read_fails_alone(engine: Any, runner: asyncio.Run
         ask(good, PROMPT + "x" * 2000),
         ask(good, "<image>" * 3, images=3),
         nothing,
-        ask(good, "<image>", 2),
+        ask(good, "<image><image>"),
     ]
     *errors, answer = runner.run(settled(engine, *bad, ask(good)))
     assert answer.text.strip() == good
@@ -102,7 +102,7 @@ def test_a_page_that_cannot_be_read_fails_alone(engine: Any, runner: asyncio.Run
     assert "maximum context length is 1024 tokens" in too_long
     assert "At most 2 image(s) may be provided" in too_many
     assert "ZeroDivisionError" in empty
-    assert "1 <image> placeholder for 2 images" in mismatch
+    assert "2 <image> placeholders for 1 image" in mismatch
 
 
 def test_a_prompt_may_hold_several_images(engine: Any, runner: asyncio.Runner) -> None:

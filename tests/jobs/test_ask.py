@@ -72,8 +72,8 @@ def test_a_file_may_have_a_number_sign_in_its_name(tmp_path: Path) -> None:
         ((Path(__file__),), "not a PDF or supported image"),
         ((LETTER, KETCHES), "rapidocr reads one image at a time, got 2"),
         (
-            (LETTER, KETCHES, "--server-url", "http://127.0.0.1:9", "--prompt", "<image> What changed?"),
-            "the prompt has 1 <image> placeholder for 2 images: write <image> once for each image",
+            (LETTER, KETCHES, "--server-url", "http://127.0.0.1:9", "--prompt", "<image>" * 3),
+            "the prompt has 3 <image> placeholders for 2 images: write <image> at most once for each image",
         ),
         ((LETTER, "--model", "./nowhere"), "./nowhere: no such folder"),
     ],

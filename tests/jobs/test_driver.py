@@ -311,7 +311,7 @@ class FakeFleet:
             return RenderedPage(doc_index, page, status=Status.FAILED, reason=reason)
         if page in source.blank:
             return RenderedPage(doc_index, page, status=Status.BLANK, reason="near-uniform colour")
-        return RenderedPage(doc_index, page, image=b"x" * self.rng.randint(1, IMAGE_BYTES))
+        return RenderedPage(doc_index, page, images=(b"x" * self.rng.randint(1, IMAGE_BYTES),))
 
     def _read_page(self, name: str) -> list[Event]:
         number = self.rng.choice(list(self.replicas[name]))
@@ -797,7 +797,7 @@ def stop_with_only_these_left(bench: Bench, left: set[tuple[str, int]]) -> None:
         }
         chunk = Chunk(unit.unit_id, 1, dict(enumerate(unit.documents)), opened, ())
         rows = [
-            _row(chunk, RenderedPage(i, page, image=b"x"), "earlier")
+            _row(chunk, RenderedPage(i, page, images=(b"x",)), "earlier")
             for i, document in enumerate(unit.documents)
             for page in range(1, opened[i].page_count + 1)
             if (document.doc_id, page) not in left

@@ -52,6 +52,7 @@ class OpenAiEngine(Engine):
             abortable=True,
             takes_jpeg=True,
             limits_time=True,
+            images_per_prompt=self._config.images_per_prompt,
         )
 
     @property

@@ -36,6 +36,7 @@ class Script(BaseModel):
     kill_on: frozenset[str] = Field(frozenset(), description="Pages that end the process.")
     hang_on: frozenset[str] = Field(frozenset(), description="Pages that never finish.")
     fail_on: frozenset[str] = Field(frozenset(), description="Pages the engine refuses.")
+    images_per_prompt: int = Field(64, ge=0, description="Images one request may hold.")
     abortable: bool = Field(False, description="Whether a hanging page can be given up.")
     empty_on: frozenset[str] = Field(frozenset(), description="Pages that get an empty answer.")
     finish_reasons: Mapping[str, str] = Field(
@@ -72,6 +73,7 @@ class ScriptedEngine(Engine):
             concurrency=script.concurrency,
             window=script.window,
             abortable=script.abortable,
+            images_per_prompt=script.images_per_prompt,
         )
 
     @property
@@ -102,7 +104,8 @@ class ScriptedEngine(Engine):
 
     def _completion(self, name: str, request: Request) -> Completion:
         prints = " ".join(_fingerprint(image) for image in request.images)
-        text = self._script.answers.get(name, f"{request.doc_id} page {request.page}: {prints}")
+        asked = f" ({request.prompt})" if request.prompt else ""
+        text = self._script.answers.get(name, f"{request.doc_id} page {request.page}: {prints}{asked}")
         if name in self._script.empty_on:
             text = ""
         reason = finish_reason(self._script.finish_reasons.get(name))

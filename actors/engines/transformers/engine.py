@@ -84,6 +84,7 @@ class TransformersEngine(Engine):
             concurrency=BATCHES_IN_FLIGHT * self._first_pages,
             window=(BATCHES_IN_FLIGHT + 1) * self._first_pages,
             abortable=True,
+            images_per_prompt=self._config.images_per_prompt,
         )
 
     @property

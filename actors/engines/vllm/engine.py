@@ -75,6 +75,7 @@ class VllmEngine(Engine):
             concurrency=max(slots + 1, int(slots * WAITING)),
             window=slots * WINDOW,
             abortable=True,
+            images_per_prompt=config.images_per_prompt,
         )
 
     async def read(self, request: Request) -> Completion:
