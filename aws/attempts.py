@@ -13,7 +13,7 @@ import urllib3.exceptions
 from botocore import exceptions as aws
 from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_random_exponential
 
-from aws.config import S3Config
+from aws.settings import S3Config
 
 P = ParamSpec("P")
 T = TypeVar("T")

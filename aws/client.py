@@ -8,7 +8,7 @@ from functools import lru_cache
 from typing import Any
 
 from aws.attempts import read
-from aws.config import S3Config
+from aws.settings import S3Config
 from manifests.errors import PagefleetError
 
 

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from botocore import exceptions as aws
 
 from aws.attempts import MISSING, Broken, TookTooLong, error_code, may_pass
-from aws.config import S3Config
+from aws.settings import S3Config
 from manifests.blame import Symptom
 from manifests.errors import PagefleetError
 

@@ -11,9 +11,9 @@ from typing import Any, TypeVar
 
 from aws.attempts import Broken, body_reads, error_code, read
 from aws.client import connect, etag, forget_credentials, objects, split_uri
-from aws.config import S3Config
 from aws.explain import BAD_CREDENTIALS, S3_ERRORS, explained, explanation, symptom
-from manifests.blame import FolderGone, Place, Symptom, is_documents_fault
+from aws.settings import S3Config
+from manifests.blame import FolderGone, Nearby, Symptom, is_documents_fault
 from manifests.errors import DocumentError, InputError, SourceUnavailable
 from manifests.sources import SourceStat
 
@@ -81,12 +81,12 @@ class S3Source:
         if isinstance(answer, Exception):
             first = symptom(answer)
             if first in (Symptom.OUTAGE, Symptom.MALFORMED):
-                raise self._error(bucket, key, answer, first, Place.UNREACHABLE)
-            place = self._look_around(bucket, key, first)
+                raise self._error(bucket, key, answer, first, Nearby.UNREACHABLE)
+            nearby = self._look_around(bucket, key, first)
             answer = self._asked(once)
             if isinstance(answer, Exception):
                 again = symptom(answer)
-                raise self._error(bucket, key, answer, again if again is first else Symptom.OUTAGE, place)
+                raise self._error(bucket, key, answer, again if again is first else Symptom.OUTAGE, nearby)
         self._witnesses[bucket] = key
         return answer
 
@@ -97,45 +97,45 @@ class S3Source:
             return error
 
     def _error(
-        self, bucket: str, key: str, error: Exception, sign: Symptom, place: Place
+        self, bucket: str, key: str, error: Exception, sign: Symptom, nearby: Nearby
     ) -> DocumentError | SourceUnavailable:
         if error_code(error) in BAD_CREDENTIALS:
             forget_credentials()
         message = f"s3://{bucket}/{key}: {explanation(error, self._config, then='it is asked again')}"
-        if is_documents_fault(sign, place, was_listed=True):
+        if is_documents_fault(sign, nearby, was_listed=True):
             return DocumentError(message)
-        if is_documents_fault(sign, place, was_listed=False):
+        if is_documents_fault(sign, nearby, was_listed=False):
             return FolderGone(f"{message}; nothing is left under s3://{bucket}/{_folder(key)}")
         if sign is Symptom.DENIED:
             message = f"{message}; nor can what lies beside it be read"
         return SourceUnavailable(message)
 
-    def _look_around(self, bucket: str, key: str, sign: Symptom) -> Place:
+    def _look_around(self, bucket: str, key: str, sign: Symptom) -> Nearby:
         """Evidence about the bucket. A refused object is measured by one that may be read."""
         witness = self._witnesses.get(bucket, key)
         is_sibling = witness != key and (sign is Symptom.DENIED or _folder(witness) == _folder(key))
         if is_sibling and self._may_be_read(bucket, witness):
-            return Place.SIBLING_SEEN
+            return Nearby.SIBLING_SEEN
         try:
             if sign is Symptom.DENIED:
                 return self._readable_sibling(bucket, key)
             return self._seen(bucket, key)
         except S3_ERRORS as error:
             may_not_list = symptom(error) is Symptom.DENIED
-            return Place.FOLDER_MISSING if may_not_list and sign is Symptom.MISSING else Place.UNREACHABLE
+            return Nearby.FOLDER_MISSING if may_not_list and sign is Symptom.MISSING else Nearby.UNREACHABLE
 
-    def _seen(self, bucket: str, key: str) -> Place:
+    def _seen(self, bucket: str, key: str) -> Nearby:
         """What listings show around a missing object. Raises what S3 raises."""
         if any(item["Key"] == key for item in self._listed(bucket, key)):
-            return Place.UNREACHABLE  # the server contradicts itself
+            return Nearby.UNREACHABLE  # the server contradicts itself
         if self._listed(bucket, _folder(key)):
-            return Place.SIBLING_SEEN
-        return Place.FOLDER_MISSING if self._listed(bucket, "") else Place.EMPTY
+            return Nearby.SIBLING_SEEN
+        return Nearby.FOLDER_MISSING if self._listed(bucket, "") else Nearby.EMPTY
 
-    def _readable_sibling(self, bucket: str, key: str) -> Place:
+    def _readable_sibling(self, bucket: str, key: str) -> Nearby:
         others = [item["Key"] for item in self._listed(bucket, _folder(key)) if item["Key"] != key]
         proven = any(self._may_be_read(bucket, other) for other in others[:_MAX_TRIED])
-        return Place.SIBLING_SEEN if proven else Place.UNREACHABLE
+        return Nearby.SIBLING_SEEN if proven else Nearby.UNREACHABLE
 
     def _listed(self, bucket: str, prefix: str) -> list[dict[str, Any]]:
         """The first few objects of a prefix."""

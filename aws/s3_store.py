@@ -16,8 +16,8 @@ from botocore.exceptions import ClientError
 
 from aws.attempts import Broken, body_reads, error_code, is_missing, read, retries
 from aws.client import connect, etag, objects, split_uri
-from aws.config import S3Config
 from aws.explain import explained
+from aws.settings import S3Config
 from manifests.errors import ConfigError, StoreError
 from results.store import Created, Entry, object_path
 

@@ -11,7 +11,7 @@ from benchmarks.processes import cpu_seconds, driver_rss
 from benchmarks.report import Report, mebibytes
 from benchmarks.session import Session, scratch_folder
 from benchmarks.stubs import StubWorkers
-from cluster.config import ClusterConfig, FleetSpec
+from cluster.settings import ClusterConfig, FleetSpec
 from jobs.driver.snapshot import Snapshot
 from manifests.documents import Document
 
@@ -84,7 +84,7 @@ def _growth(session: Session, first: int, pages: int) -> dict[str, Any]:
     sizes: list[int] = []
 
     def observe(snapshot: Snapshot) -> None:
-        if snapshot.pages >= first:
+        if snapshot.progress.pages >= first:
             sizes.append(driver_rss())
             sizes[1:] = [max(sizes[1:])] if len(sizes) > 1 else []
 

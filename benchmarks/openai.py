@@ -8,8 +8,8 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from actors.engines.config import EngineConfig, OpenAiSettings
-from actors.render.config import RenderConfig
+from actors.engines.settings import EngineConfig, OpenAiSettings
+from actors.render.settings import RenderConfig
 from benchmarks.bare import BareRendering
 from benchmarks.corpus import MIXED, make_corpus
 from benchmarks.processes import cpu_seconds

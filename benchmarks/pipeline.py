@@ -7,7 +7,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from actors.engines.config import EngineConfig
+from actors.engines.settings import EngineConfig
 from benchmarks.bare import BareRendering
 from benchmarks.corpus import MIXED, TEXT, Mix, make_corpus
 from benchmarks.processes import cpu_seconds

@@ -17,12 +17,12 @@ from unittest.mock import patch
 import numpy as np
 
 from actors.engines.base import Engine, Request
-from actors.engines.config import EngineConfig
 from actors.engines.load import load_engine
-from actors.engines.rapidocr.engine import engine as rapidocr
-from actors.render.config import RenderConfig
+from actors.engines.rapidocr import engine as rapidocr
+from actors.engines.settings import EngineConfig
 from actors.render.pdf import PdfPages
 from actors.render.raster import RgbArray
+from actors.render.settings import RenderConfig
 from benchmarks.corpus import cache_folder
 from benchmarks.processes import cpu_seconds
 from benchmarks.report import Report

@@ -18,8 +18,8 @@ from benchmarks.report import Report
 from benchmarks.session import scratch_folder
 from jobs.flow import RunOptions, read_corpus
 from jobs.job_file import PATH, Entering
+from jobs.planning.output_listing import OutputListing
 from jobs.planning.planning import RunPlanner
-from jobs.planning.stock import Stock
 from jobs.summary import total_up
 from manifests.inputs import expand_inputs
 from manifests.survey import survey
@@ -59,7 +59,7 @@ def _measure(folder: Path, rows: int, each: int) -> dict[str, float]:
     entering = Entering(store, config, tuple(inputs), new_generation=False)
     store.create(PATH, json.dumps(entering(None)).encode())
     planner = RunPlanner(survey(expand_inputs(inputs)), config.input, store)
-    for planned in planner.plan(Stock.take(store)).units:
+    for planned in planner.plan(OutputListing.take(store)).units:
         _fabricate(store, planned.load(), each, entering.job.fingerprint)
     said: list[str] = []
     seconds = {"in all": _timed(lambda: read_corpus(inputs, str(output), config, RunOptions(), said.append))}
@@ -69,8 +69,10 @@ def _measure(folder: Path, rows: int, each: int) -> dict[str, float]:
     seconds["reading and checking the manifest once"] = _timed(lambda: sum(1 for _ in found))
     seconds["survey (reads the manifest)"] = _timed(lambda: survey(found))
     overview = survey(found)
-    seconds["listing the output"] = _timed(lambda: Stock.take(store))
-    seconds["planning"] = _timed(lambda: RunPlanner(overview, config.input, store).plan(Stock.take(store)))
+    seconds["listing the output"] = _timed(lambda: OutputListing.take(store))
+    seconds["planning"] = _timed(
+        lambda: RunPlanner(overview, config.input, store).plan(OutputListing.take(store))
+    )
     seconds["all footers, for the summary"] = _timed(lambda: total_up(store))
     return seconds
 

@@ -10,12 +10,13 @@ from itertools import count
 from pathlib import Path
 from typing import Any, Self
 
-from cluster.config import ClusterConfig, FleetSpec
 from cluster.fleet import Event, RendererUp, ReplicaUp
 from cluster.ray_fleet import RayFleet
+from cluster.settings import ClusterConfig, FleetSpec
 from jobs.config import JobConfig
 from jobs.driver.driver import Driver, DriverConfig
-from jobs.driver.events import QuietWatcher
+from jobs.driver.events import QuietObserver
+from jobs.driver.plan_queue import QueuedUnit
 from jobs.driver.snapshot import Snapshot
 from jobs.factories import Recipe
 from manifests.documents import Document
@@ -105,8 +106,8 @@ class Session:
             open_timeout_s=120.0,
         )
         self._fleet.tell_again()
-        driver = Driver(self._fleet, claims, config, QuietWatcher(observe))
-        plans = map(first_generation, cut_units(documents))
+        driver = Driver(self._fleet, claims, config, QuietObserver(observe or (lambda _: None)))
+        plans = (QueuedUnit.of(first_generation(unit)) for unit in cut_units(documents))
         started = time.perf_counter()
         try:
             driver.run(plans, lambda _: False, lambda: False)

@@ -24,16 +24,16 @@ import psutil
 from PIL import Image
 
 from actors.engines.base import Completion, EngineInfo, Request
-from actors.engines.config import EngineConfig, Sampling, VllmSettings
 from actors.engines.prompts import Asking
+from actors.engines.settings import EngineConfig, Sampling, VllmSettings
 from actors.engines.vllm.engine import VllmEngine
 from actors.engines.vllm.sampling import sampling_params
 from actors.page_reader import PageReader, ReaderConfig
-from actors.render.config import RenderConfig
+from actors.render.settings import RenderConfig
 from actors.retry import RetryPolicy
 from benchmarks.report import Report
 from benchmarks.session import Ran, Session, documents_of, scratch_folder
-from cluster.config import ClusterConfig
+from cluster.settings import ClusterConfig
 from jobs.config import JobConfig
 from jobs.factories import Recipe
 from tests.engines.tiny_reader.model import MODEL

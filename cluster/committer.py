@@ -12,15 +12,17 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from cluster.calls import Calls
 from cluster.failures import own_error
 from cluster.fleet import RowsWritten, UnitKey, UnitOpened, UnitSealed
-from cluster.workers import Writer
+from cluster.workers import WriterActor
 from manifests.errors import JobError
 from manifests.units import UnitPlan
 from results.rows import ResultRow
-from results.writer import UnitWriter
+from results.writer import SEALS_AT_ONCE, UnitWriter
 
 CHECK_EVERY_S = 1.0
 ANSWER_WITHIN_S = 300.0
 CALLS_AT_ONCE = 8
+SEAL_CALLS = {"seal": SEALS_AT_ONCE}
+"""Seals have threads of their own: those that wait for their turn must not keep rows from being taken."""
 
 
 class Committer:
@@ -30,8 +32,9 @@ class Committer:
         self._calls = calls
         self._next_check = 0.0
         self._has_units = False
+        actor_of: Any = ray.remote  # whose types know no concurrency groups
         self.actor: Any = (
-            ray.remote(Writer)
+            actor_of(concurrency_groups=SEAL_CALLS)(WriterActor)
             .options(
                 num_cpus=0,
                 max_restarts=-1,

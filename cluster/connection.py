@@ -16,7 +16,7 @@ import ray
 
 from cluster import signals, temp_folder
 from cluster.code_path import CODE, code_path
-from cluster.config import ClusterConfig, FleetSpec
+from cluster.settings import ClusterConfig, FleetSpec
 from manifests.errors import ConfigError, JobError
 
 CONNECT_WITHIN_S = 5.0

@@ -43,7 +43,7 @@ def is_chunk_loss(error: BaseException) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
-class Death:
+class ActorDeath:
     """What the cluster knows of an actor's end: whether Ray killed it for memory, with its report of that,
     and whether its node was lost."""
 
@@ -51,7 +51,7 @@ class Death:
     node_lost: bool = False
 
 
-def cause_of(error: BaseException, death: Death, node: str, *, started: bool) -> Cause:
+def cause_of(error: BaseException, death: ActorDeath, node: str, *, started: bool) -> Cause:
     """Why a worker on ``node`` is gone."""
     if isinstance(error, exceptions.OutOfMemoryError) or death.memory_report:
         return Cause.MEMORY if started else Cause.START
@@ -65,26 +65,26 @@ def cause_of(error: BaseException, death: Death, node: str, *, started: bool) ->
     return Cause.CRASH if started else Cause.START
 
 
-def death_of(error: BaseException) -> Death:
+def death_of(error: BaseException) -> ActorDeath:
     """What the cluster's table of actors says of the death behind an error. Ray's exceptions carry most
     of it as a text only, and there is no public way to the table without a dashboard."""
     if isinstance(error, exceptions.OutOfMemoryError):
-        return Death(memory_report=_first_lines(str(error)))
+        return ActorDeath(memory_report=_first_lines(str(error)))
     actor_id = getattr(error, "actor_id", None)
     if not actor_id:
-        return Death()
+        return ActorDeath()
     try:
         accessor: Any = state._global_state_accessor
         row = accessor.get_actor_info(ray.ActorID(bytes.fromhex(actor_id)))
-        return read_death(actor_tables.ActorTableData.FromString(row).death_cause) if row else Death()
+        return read_death(actor_tables.ActorTableData.FromString(row).death_cause) if row else ActorDeath()
     except Exception:  # noqa: BLE001 - with another version of Ray the exception's type must do
-        return Death()
+        return ActorDeath()
 
 
-def read_death(cause: Any) -> Death:
+def read_death(cause: Any) -> ActorDeath:
     """From Ray's ``ActorDeathCause`` message."""
     died = cause.actor_died_error_context
-    return Death(
+    return ActorDeath(
         _first_lines(cause.oom_context.error_message),
         died.reason == died.NODE_DIED or died.HasField("node_death_info"),
     )

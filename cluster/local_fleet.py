@@ -17,7 +17,6 @@ from contextlib import suppress
 from typing import TypeVar
 
 from cluster import signals
-from cluster.config import FleetSpec
 from cluster.fleet import (
     Event,
     ReadDone,
@@ -30,6 +29,7 @@ from cluster.fleet import (
 )
 from cluster.local_renderer import NODE, Events, LocalRenderer
 from cluster.roles import Chunk, Reader
+from cluster.settings import FleetSpec
 from manifests.units import UnitPlan
 from manifests.work import RenderCall
 from results.read_report import ReadReport

@@ -18,7 +18,7 @@ from contextlib import suppress
 from cluster import signals
 from cluster.code_path import code_path
 from cluster.fleet import Cause, Event, RenderDone, RendererLost, RendererUp
-from cluster.restarts import pause_s
+from cluster.restarts import restart_after_s
 from cluster.roles import Renderer
 from manifests.errors import PagefleetError, UserError
 from manifests.work import RenderCall
@@ -96,7 +96,7 @@ class LocalRenderer:
 
     def _run(self) -> None:
         failed_starts = number = 0
-        while not self._stopping.wait(pause_s(failed_starts)):
+        while not self._stopping.wait(restart_after_s(failed_starts)):
             number += 1
             name = f"renderer-{number}"
             try:

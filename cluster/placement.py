@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from cluster.config import ClusterConfig, FleetSpec
+from cluster.settings import ClusterConfig, FleetSpec
 from manifests.errors import JobError
 
 Node = Mapping[str, float]

@@ -15,7 +15,7 @@ from cluster.calls import Calls, OnAnswer
 from cluster.failures import cause_of, death_of, is_loss, own_error
 from cluster.fleet import Cause, Event
 from cluster.logs import log_tail_on, stacks_on
-from cluster.restarts import pause_s
+from cluster.restarts import restart_after_s
 from cluster.workers import WorkerInfo
 from manifests.errors import EngineUnavailable, JobError, PagefleetError, UserError
 
@@ -137,7 +137,7 @@ class WorkerPool(ABC):
         ray.kill(worker.actor)
         slot = worker.slot
         slot.failures = 0 if worker.up else slot.failures + 1
-        self.plan(slot, pause_s(slot.failures))
+        self.plan(slot, restart_after_s(slot.failures))
         return self._lost(worker, cause, log_tail)
 
 

@@ -10,7 +10,6 @@ import ray
 
 from cluster.calls import Calls
 from cluster.committer import Committer
-from cluster.config import ClusterConfig, FleetSpec
 from cluster.connection import Connection
 from cluster.failures import live_nodes
 from cluster.fleet import Event, UnitKey
@@ -18,6 +17,7 @@ from cluster.placement import check_gpus, renderer_counts, replica_count
 from cluster.renderers import Renderers
 from cluster.replicas import Replicas
 from cluster.roles import Chunk
+from cluster.settings import ClusterConfig, FleetSpec
 from manifests.units import UnitPlan
 from manifests.work import RenderCall
 from results.rows import ResultRow

@@ -13,7 +13,7 @@ from cluster.calls import Calls
 from cluster.failures import live_nodes
 from cluster.fleet import Cause, Event, RenderDone, RendererLost, RendererUp
 from cluster.pool import Slot, Worker, WorkerPool
-from cluster.workers import Renderer, WorkerInfo
+from cluster.workers import RendererActor, WorkerInfo
 from manifests.work import RenderCall
 
 
@@ -47,7 +47,7 @@ class Renderers(WorkerPool):
         if slot.node not in live_nodes():
             return
         actor: Any = (
-            ray.remote(Renderer)
+            ray.remote(RendererActor)
             .options(
                 num_cpus=0,
                 max_restarts=0,

@@ -10,12 +10,12 @@ from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 from cluster import roles
 from cluster.calls import Calls
-from cluster.config import ClusterConfig, FleetSpec
 from cluster.failures import is_chunk_loss, live_nodes
 from cluster.fleet import Cause, ChunkLost, Event, ReadDone, ReadProgress, ReplicaLost, ReplicaUp
 from cluster.placement import replica_bundle
 from cluster.pool import Slot, Worker, WorkerPool
-from cluster.workers import Replica, WorkerInfo
+from cluster.settings import ClusterConfig, FleetSpec
+from cluster.workers import ReplicaActor, WorkerInfo
 
 
 class Replicas(WorkerPool):
@@ -72,7 +72,7 @@ class Replicas(WorkerPool):
         if slot.group is None:
             slot.group = placement_group([bundle], strategy="STRICT_PACK")
         actor: Any = (
-            ray.remote(Replica)
+            ray.remote(ReplicaActor)
             .options(
                 num_cpus=bundle["CPU"],
                 num_gpus=self._spec.num_gpus,

@@ -51,7 +51,7 @@ def _describe() -> WorkerInfo:
     return WorkerInfo(ray.get_runtime_context().get_node_id(), os.getpid(), log)
 
 
-class Renderer:
+class RendererActor:
     """Renders one call at a time. A page over its time limit ends the process by design."""
 
     def __init__(self, make_renderer: Callable[[], roles.Renderer]) -> None:
@@ -70,10 +70,10 @@ class _Read:
     """A read in progress, and what its pages came to since it was last asked for."""
 
     task: asyncio.Task[ReadReport]
-    told: list[ReadReport]
+    reports: list[ReadReport]
 
 
-class Replica:
+class ReplicaActor:
     """One engine. Any number of reads may be in progress; their rows go straight to the writer."""
 
     _reader: roles.Reader
@@ -107,9 +107,9 @@ class Replica:
         self, number: int, chunk: roles.Chunk, only: tuple[int, ...] | None
     ) -> tuple[ReadReport, bool]:
         """Start to read; what is finished before long, and whether that is all. If not: ``go_on``."""
-        told: list[ReadReport] = []
-        task = asyncio.ensure_future(self._reader.read(chunk, only, told.append))
-        self._reads[number] = _Read(task, told)
+        reports: list[ReadReport] = []
+        task = asyncio.ensure_future(self._reader.read(chunk, only, reports.append))
+        self._reads[number] = _Read(task, reports)
         return await self.go_on(number)
 
     async def go_on(self, number: int) -> tuple[ReadReport, bool]:
@@ -122,8 +122,8 @@ class Replica:
         if read.task.done():
             del self._reads[number]
             await self._result(read.task)
-        report = replace(sum(read.told, ReadReport()), waiting=self._reader.waiting)
-        read.told.clear()
+        report = replace(sum(read.reports, ReadReport()), waiting=self._reader.waiting)
+        read.reports.clear()
         return report, read.task.done()
 
     async def drain(self) -> None:
@@ -148,7 +148,7 @@ class Replica:
             await self._writer.add.remote(unit_id, generation, rows_to_batch(rows))
 
 
-class Writer:
+class WriterActor:
     """The one writer. Ray restarts it when it dies and sends the calls it had not answered again."""
 
     def __init__(self, make_writer: Callable[[], UnitWriter]) -> None:
@@ -164,6 +164,7 @@ class Writer:
         self._writer.add_rows(unit_id, generation, rows)
         return len(rows)
 
+    @ray.method(concurrency_group="seal")
     def seal(self, unit_id: str, generation: int, page_counts: dict[int, int]) -> SealReport:
         return self._writer.seal(unit_id, generation, page_counts)
 

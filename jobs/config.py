@@ -11,13 +11,13 @@ import pydantic
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from actors.engines.config import EngineConfig
 from actors.engines.load import check_engine
-from actors.render.config import RenderConfig
+from actors.engines.settings import EngineConfig
+from actors.render.settings import RenderConfig
 from actors.retry import RetryPolicy
-from aws.config import S3Config
-from cluster.config import ClusterConfig
-from jobs.settings import explained, from_environment, parsed, paths_in
+from aws.settings import S3Config
+from cluster.settings import ClusterConfig
+from jobs.setting_names import explained, from_environment, parsed, paths_in
 from manifests.errors import ConfigError
 from manifests.secrets import masked_words
 from manifests.units import MAX_BYTES, MAX_DOCUMENTS

@@ -8,15 +8,16 @@ from actors.engines.load import footprint, load_engine
 from actors.engines.prompts import Asking
 from actors.models.presets.ladder import ladder_modes
 from actors.page_reader import PageReader, ReaderConfig
-from actors.render.config import TextLayerUse
 from actors.render.renderer import Renderer
+from actors.render.settings import TextLayerUse
 from actors.sources.cache import SourceCache
-from aws.config import S3Config
 from aws.s3_source import S3Source
 from aws.s3_store import S3Store
-from cluster.config import FleetSpec
+from aws.settings import S3Config
 from cluster.roles import RowSink
+from cluster.settings import FleetSpec
 from jobs.config import JobConfig
+from manifests.identity import normal_uri
 from results.job_claim import PATH
 from results.local_store import LocalStore
 from results.store import Store
@@ -30,6 +31,7 @@ IDLE_GPUS = (
 
 def open_store(output: str, s3: S3Config) -> Store:
     """The store at a local folder or an ``s3://`` prefix. Connects when first used."""
+    output = normal_uri(output)
     return S3Store(output, s3) if output.startswith("s3://") else LocalStore(output)
 
 

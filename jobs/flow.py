@@ -4,31 +4,30 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
 from actors.engines.load import check_taken
 from actors.models.weights.guard import check_model
-from actors.scripts.languages import script_warnings
 from aws.s3_source import list_documents
 from cluster.fleet import Fleet
 from jobs.config import JobConfig
 from jobs.driver.driver import Driver, DriverConfig
-from jobs.driver.liveness import Stopped
 from jobs.driver.plan_queue import QueuedUnit
+from jobs.driver.watchdog import Stopped
 from jobs.factories import Recipe, open_store
+from jobs.final_report import exit_status, report_lines
 from jobs.interrupts import EXIT_INTERRUPTED, Interrupts
-from jobs.job_file import Entering, JobFile, Unchanged, read_job
-from jobs.job_settings import fingerprint_on
+from jobs.job_file import Entering, JobFile, Unchanged, fingerprint_on, read_job
 from jobs.models.begun import as_begun, identified, pinned
 from jobs.models.gpu_groups import on_enough_gpus, visible_cards
 from jobs.planning.planning import JobPlan, RunPlanner, cut_of
 from jobs.planning.retry import RetryPlanner
-from jobs.planning.session import Planner, Session, at_work, new_run_id
+from jobs.planning.session import Planner, Say, Session, at_work, new_run_id
 from jobs.progress import ProgressLog
-from jobs.summary import Totals, check_against_plan, total_up, was_ever_read, write_reports
+from jobs.summary import check_against_plan, total_up, was_ever_read, write_reports
 from manifests.errors import InputError, PagefleetError
 from manifests.inputs import InputSet, expand_inputs
 from manifests.survey import survey
@@ -36,14 +35,8 @@ from results.job_claim import JobClaim, Settle, Terms
 from results.local_store import LocalStore
 from results.owner import Owner
 from results.participants import Purpose
-from results.rows import Status
 from results.store import Store
 from results.unit_files import list_sealed, read_footer
-
-EXIT_OK = 0
-EXIT_FAILED_PAGES = 3
-
-Say = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,15 +90,14 @@ def joins_a_cluster(config: JobConfig) -> bool:
     return bool(config.cluster.address or os.environ.get("RAY_ADDRESS"))
 
 
-def retry_failed(output: str, config: JobConfig | None, options: RunOptions, say: Say) -> Outcome:
+def retry_failed(output: str, config: JobConfig, options: RunOptions, say: Say) -> Outcome:
     """Read the failed pages of an output again, as the next generation of their units."""
-    s3 = (config or JobConfig()).s3
-    store = open_store(output, s3)
+    store = open_store(output, config.s3)
     stored = read_job(store)
     if stored is None:
         raise InputError(f"{output} holds no pagefleet job: nothing to retry")
-    job = JobFile(config or stored.config, stored.inputs, stored.fingerprint)
-    run = _Run(store, job.config, output, options, say)
+    job = JobFile(config, stored.inputs, stored.fingerprint)
+    run = _Run(store, config, output, options, say)
     purpose = Purpose("retry", settings=job.fingerprint)
     units = sum(1 for _ in list_sealed(store))
     with run.enter(purpose, Unchanged(store, job.fingerprint), units) as session:
@@ -127,8 +119,7 @@ class _Run:
         self._started = time.monotonic()
         self._job: JobFile
 
-    @contextmanager
-    def enter(self, purpose: Purpose, settle: Settle, units: int) -> Iterator[Session | None]:
+    def enter(self, purpose: Purpose, settle: Settle, units: int) -> AbstractContextManager[Session | None]:
         """The output is ours, or shared with jobs of the same purpose, until the end. None when stopped
         while waiting for others; raises OutputRefused beside a job of another purpose."""
         if isinstance(self._store, LocalStore):
@@ -136,8 +127,7 @@ class _Run:
         owner = Owner.this_process(self._run_id)
         terms = Terms(self._config.output.lease_s, units, self._config.input.num_shards > 1)
         claim = JobClaim(self._store, owner, purpose, terms)
-        with at_work(claim, self._store, settle, self._options.stop, self._say) as session:
-            yield session
+        return at_work(claim, self._store, settle, self._options.stop, self._say)
 
     def carry_out(self, session: Session, job: JobFile, planner: Planner, inputs: InputSet | None) -> Outcome:
         self._job = job
@@ -185,7 +175,7 @@ class _Run:
                 claims.release_all()
             finally:
                 fleet.stop()
-        plan.changed += driver.progress.changed
+        plan.changed = list(dict.fromkeys([*plan.changed, *driver.progress.changed]))
         return self._finish(plan, driver)
 
     def _fleet(self) -> Fleet:
@@ -251,50 +241,7 @@ class _Run:
             "shard": f"{self._config.input.shard_index}/{self._config.input.num_shards}",
         }
         summary = write_reports(self._store, totals, run)
-        self._report(summary)
-        return Outcome(self._judge(totals, summary["failure_reasons"]), summary)
-
-    def _judge(self, totals: Totals, reasons: dict[str, int]) -> int:
-        """Say why pages failed, if some did; the exit status that follows from how many did."""
-        failed = totals.counts[Status.FAILED]
-        if not failed:
-            return EXIT_OK
-        self._say(f"{failed:,} page{'s' * (failed > 1)} failed; the most frequent reasons:")
-        for reason, count in reasons.items():
-            self._say(f"{count:>9,} × {reason}")
-        self._say(
-            f"all of them: {self._output}/failures.jsonl; 'pagefleet retry {self._output}' reads them again"
-        )
-        planned, tolerated = totals.pages - totals.counts[Status.SKIPPED], self._config.run.max_failed_share
-        if failed <= planned * tolerated:
-            return EXIT_OK
-        what = f"{failed:,} of {planned:,} pages failed" if failed < planned else "every page failed"
-        self._say(
-            f"error: {what}, and the share that may is {tolerated:.4g} (--max-failed); "
-            f"first of all because of: {next(iter(reasons), '?')}"
-        )
-        return EXIT_FAILED_PAGES
-
-    def _report(self, summary: dict[str, Any]) -> None:
-        run, pages = summary["run"], summary["pages"]
-        statuses = ", ".join(f"{name} {count:,}" for name, count in sorted(pages.items())) or "none"
-        self._say(f"{sum(pages.values()):,} pages in {summary['documents']:,} documents: {statuses}")
-        if run["pages_read"]:
-            self._say(
-                f"read {run['pages_read']:,} pages in {run['elapsed_s']:.1f} s ({run['pages_per_s']:.1f}/s)"
-            )
-        if run["documents_left_out_by_limit"]:
-            self._say(
-                f"cut by --limit: {run['documents_left_out_by_limit']:,} documents were left out of this run"
-            )
-        if summary["cut"]["pages"]:
-            self._say(
-                f"cut by --max-pages: {summary['cut']['pages']:,} pages of "
-                f"{summary['cut']['documents_shortened']:,} documents were not read"
-            )
-        if run["changed_sources"]:
-            names = ", ".join(run["changed_sources"][:5])
-            self._say(f"changed since they were planned or read, so read again: {names}")
-        for line in script_warnings(summary["flags"]):
-            self._say(f"warning: {line}")
-        self._say(f"Markdown: {self._output}/markdown  rows: {self._output}/pages")
+        may_fail = self._config.run.max_failed_share
+        for line in report_lines(summary, self._output, may_fail):
+            self._say(line)
+        return Outcome(exit_status(summary, may_fail), summary)

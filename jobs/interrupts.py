@@ -53,7 +53,7 @@ class Interrupts:
         finally:
             self._polled -= 1
 
-    def heard(self, number: int, frame: Any) -> None:
+    def on_signal(self, number: int, frame: Any) -> None:
         """The handler. Signals that come while nothing polls, and after the first, raise nothing more: what
         ends the work is under way."""
         if self.is_set():
@@ -78,10 +78,10 @@ def interrupts() -> Iterator[Interrupts]:
         yield listening
         return
     stop = Interrupts()
-    before = {number: signal.signal(number, stop.heard) for number in SIGNALS}
+    before = {number: signal.signal(number, stop.on_signal) for number in SIGNALS}
     try:
         yield stop
     finally:
         for number, handler in before.items():
-            if signal.getsignal(number) == stop.heard:
+            if signal.getsignal(number) == stop.on_signal:
                 signal.signal(number, handler)

@@ -3,22 +3,29 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from itertools import chain, islice
 from typing import Any
 
+from pydantic import TypeAdapter
+
 from jobs.config import POSTPROCESSING_VERSION, JobConfig
-from jobs.job_settings import FIRST, fingerprint_on, from_store, to_store
 from manifests.errors import InputError, OutputRefused
-from manifests.secrets import masked
-from results.fingerprint import SCHEMA
+from manifests.secrets import masked, without_secrets
+from results.fingerprint import SCHEMA, fingerprint
 from results.job_claim import PATH
-from results.leftovers import strangers
+from results.leftovers import foreign_objects
 from results.store import Store
 
 PACKAGES = ("pagefleet", "pyarrow", "pymupdf", "ray", "rapidocr")
+RENAMED = {("run", "max_failed"): "max_failed_share"}
+"""Settings of outputs that earlier versions began."""
+JsonObject = TypeAdapter(dict[str, Any])
+FIRST = 1
+"""The schema of fingerprints, and the version of postprocessing, of outputs that name none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,10 +99,20 @@ class Unchanged:
         return fields
 
 
+def fingerprint_on(config: JobConfig, stored: JobFile | None) -> str:
+    """A configuration's fingerprint on an output: the stored one where nothing has changed since but how
+    fingerprints are made, so that outputs of earlier versions go on."""
+    fields = config.result_fields()
+    if stored is None or stored.schema == SCHEMA:
+        return fingerprint(fields)
+    then = stored.config.result_fields() | {"postprocessing": stored.postprocessing}
+    return stored.fingerprint if fields == then else fingerprint(fields)
+
+
 def _decode(store: Store, data: bytes) -> JobFile:
     try:
         fields = json.loads(data)
-        config = from_store(fields["config"])
+        config = _from_store(fields["config"])
         return JobFile(
             config,
             tuple(fields["inputs"]),
@@ -123,7 +140,7 @@ def _fields(job: JobFile) -> dict[str, Any]:
         "inputs": masked(list(job.inputs)),
         "schema": job.schema,
         "postprocessing": job.postprocessing,
-        "config": to_store(job.config),
+        "config": _to_store(job.config),
         "versions": {package: _version(package) for package in PACKAGES},
         "written_at": datetime.now(UTC).isoformat(timespec="seconds"),
     }
@@ -139,7 +156,7 @@ def _version(package: str) -> str:
 def _refuse_strangers(store: Store, wanted: str) -> None:
     """Raise OutputRefused for what is not ours. Processes that are about to enter are seen before there is
     a job, and what a run left whose output was deleted is known."""
-    found = list(islice(strangers(store, wanted), 3))
+    found = list(islice(foreign_objects(store, wanted), 3))
     if found:
         raise OutputRefused(
             f"{store.root} is not empty and holds no pagefleet job ({', '.join(found)}, …): "
@@ -167,3 +184,18 @@ def _difference(store: Store, old: JobConfig, new: JobConfig) -> str:
         "Choose another output, or give --new-generation to read everything again into this one "
         "(earlier rows are kept under history/)"
     )
+
+
+def _to_store(config: JobConfig) -> Any:
+    """A configuration as JSON, with a mask for every secret."""
+    return masked(config.model_dump(mode="json"))
+
+
+def _from_store(fields: Mapping[str, Any]) -> JobConfig:
+    """A stored configuration by the names of today; a masked secret is none. Raises ValueError for others."""
+    sections = JsonObject.validate_python(without_secrets(fields))
+    for (section, old), new in RENAMED.items():
+        values = sections.get(section)
+        if isinstance(values, dict) and old in values:
+            values[new] = values.pop(old)
+    return JobConfig.model_validate(sections)

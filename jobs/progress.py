@@ -17,9 +17,41 @@ from results.store import Store
 RECORDS_PER_SEGMENT = 60
 MAX_LOG_TAIL = 160
 
+LINES: dict[type[DriverEvent], str] = {
+    events.ReplicaReady: "{0.replica} is ready: {0.engine}, loaded in {0.load_s:.1f} s",
+    events.ReplicaReplaced: "{0.replica} is gone ({0.cause}), it is replaced",
+    events.RendererReplaced: "{0.renderer} is gone ({0.cause}); it is replaced",
+    events.UnitTakenOver: "unit {0.unit_id} was taken over by another process",
+    events.DocumentRestarted: (
+        "{0.doc_id} changed since it was planned or read: it is read again from its first page"
+    ),
+    events.DocumentGivenUp: (
+        "{0.doc_id} changed {0.restarts} times while it was read: it is recorded as failed"
+    ),
+    events.SourcesUnavailable: (
+        "sources do not answer: {0.message}; {0.documents:,} documents wait, for {0.waited_s:.0f} s by now, "
+        "asked again in {0.next_try_s:.0f} s"
+    ),
+    events.SourcesBack: "sources answer again",
+    events.EngineWaiting: (
+        "the engine waits: {0.message} ({0.replicas} replicas, for {0.waited_s:.0f} s by now)"
+    ),
+    events.EngineBack: "the engine goes on",
+    events.EngineFailing: (
+        "{0.replica} failed on {0.pages:,} pages in a row ({0.reason}): a page that is known to be good is "
+        "read before any more"
+    ),
+    events.EngineCleared: (
+        "{0.replica} reads others: {0.again:,} pages are read again, {0.failed:,} recorded as failed"
+    ),
+    events.ReplicaAtFault: (
+        "{0.replica} cannot read ({0.reason}): it gets no more pages, others read its last {0.pages:,}"
+    ),
+}
+
 
 class ProgressLog:
-    """The driver's watcher: speaks every ``every_s`` seconds, and of what is worth a line of its own.
+    """The driver's observer: speaks every ``every_s`` seconds, and of what is worth a line of its own.
 
     Records go to ``logs/<run>/throughput-<n>.jsonl``; a segment is written again until it is full,
     since an object store cannot append.
@@ -50,15 +82,15 @@ class ProgressLog:
         """Write one record and say one line now."""
         now = time.monotonic()
         elapsed_s = max(now - self._last, 1e-9)
-        tokens = snapshot.completion_tokens
+        done, tokens = snapshot.progress, snapshot.progress.completion_tokens
         record = {
             "time": datetime.now(UTC).isoformat(timespec="seconds"),
             "elapsed_s": round(now - self._started, 1),
-            "pages": snapshot.pages,
-            "statuses": snapshot.statuses,
-            "pages_per_s": round((snapshot.pages - self._last_pages) / elapsed_s, 2),
+            "pages": done.pages,
+            "statuses": done.statuses,
+            "pages_per_s": round((done.pages - self._last_pages) / elapsed_s, 2),
             "tokens_per_s": round((tokens - self._last_tokens) / elapsed_s, 1),
-            "prompt_tokens": snapshot.prompt_tokens,
+            "prompt_tokens": done.prompt_tokens,
             "completion_tokens": tokens,
             "in_flight_pages": snapshot.in_flight_pages,
             "rendered_pages_waiting": snapshot.rendered_pages_waiting,
@@ -67,16 +99,16 @@ class ProgressLog:
                 name: {"in_flight": replica.in_flight, "finished": replica.finished}
                 for name, replica in snapshot.replicas.items()
             },
-            "documents_opened": snapshot.documents_opened,
-            "documents_sealed": snapshot.documents_sealed,
-            "replica_deaths": snapshot.replica_deaths,
-            "renderer_deaths": snapshot.renderer_deaths,
+            "documents_opened": done.documents_opened,
+            "documents_sealed": done.documents_sealed,
+            "replica_deaths": done.replica_deaths,
+            "renderer_deaths": done.renderer_deaths,
             "suspects": snapshot.suspects,
             "held_failures": snapshot.held_failures,
             "documents_waiting_for_sources": snapshot.documents_waiting_for_sources,
             "waiting_for": snapshot.waiting_for,
         }
-        self._last, self._last_pages, self._last_tokens = now, snapshot.pages, tokens
+        self._last, self._last_pages, self._last_tokens = now, done.pages, tokens
         self._keep(record)
         self._say(self._line(record))
 
@@ -103,54 +135,13 @@ class ProgressLog:
 def line_of(event: DriverEvent) -> str:
     """An event as one line for people."""
     match event:
-        case events.ReplicaReady(replica, engine, load_s):
-            return f"{replica} is ready: {engine}, loaded in {load_s:.1f} s"
-        case events.ReplicaLost(replica, cause, _, log_tail):
-            return f"{replica} is gone ({cause}), it is replaced. The end of its log: …{_end(log_tail)}"
-        case events.RendererLost(renderer, cause, suspected, _):
-            then = "what it was working on is looked at alone" if suspected else "it is replaced"
-            return f"{renderer} is gone ({cause}); {then}"
+        case events.RendererReplaced(suspected=True):
+            return f"{event.renderer} is gone ({event.cause}); what it was working on is looked at alone"
+        case events.ReplicaReplaced(log_tail=log_tail):
+            return f"{LINES[type(event)].format(event)}. The end of its log: …{_end(log_tail)}"
         case events.PageCondemned(doc_id, page, reason):
-            what = f"{doc_id} page {page}" if page else doc_id
-            return f"{what} is recorded as failed: {reason}"
-        case events.UnitTakenOver(unit_id):
-            return f"unit {unit_id} was taken over by another process"
-        case events.DocumentRestarted() | events.DocumentGivenUp():
-            return _of_changed_document(event)
-        case _:
-            return _of_outage(event)
-
-
-def _of_changed_document(event: events.DocumentRestarted | events.DocumentGivenUp) -> str:
-    if isinstance(event, events.DocumentRestarted):
-        return f"{event.doc_id} changed since it was planned or read: it is read again from its first page"
-    return f"{event.doc_id} changed {event.restarts} times while it was read: it is recorded as failed"
-
-
-def _of_outage(event: DriverEvent) -> str:
-    match event:
-        case events.SourcesUnavailable(message, documents, waited_s, next_try_s):
-            return (
-                f"sources do not answer: {message}; {documents:,} documents wait, for {waited_s:.0f} s by "
-                f"now, asked again in {next_try_s:.0f} s"
-            )
-        case events.SourcesBack():
-            return "sources answer again"
-        case events.EngineWaiting(message, replicas, waited_s):
-            return f"the engine waits: {message} ({replicas} replicas, for {waited_s:.0f} s by now)"
-        case events.EngineBack():
-            return "the engine goes on"
-        case events.EngineFailing(replica, pages, reason):
-            return (
-                f"{replica} failed on {pages:,} pages in a row ({reason}): a page that is known to be good "
-                "is read before any more"
-            )
-        case events.EngineCleared(replica, failed, again):
-            return f"{replica} reads others: {again:,} pages are read again, {failed:,} recorded as failed"
-        case events.ReplicaAtFault(replica, pages, reason):
-            return f"{replica} cannot read ({reason}): it gets no more pages, others read its last {pages:,}"
-        case _:
-            return str(event)
+            return f"{doc_id}{f' page {page}' if page else ''} is recorded as failed: {reason}"
+    return LINES[type(event)].format(event)
 
 
 def _end(log_tail: str) -> str:

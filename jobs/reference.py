@@ -12,7 +12,7 @@ from pydantic.fields import FieldInfo
 
 from jobs.cli.options import FLAGS
 from jobs.config import JobConfig
-from jobs.settings import settings_of, variable_of
+from jobs.setting_names import settings_of, variable_of
 from results.fingerprint import mark_of, section_of
 
 DOT = "•"

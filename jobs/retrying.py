@@ -8,8 +8,7 @@ from typing import Any
 
 from jobs.config import JobConfig, load_config
 from jobs.factories import open_store
-from jobs.job_file import read_job
-from jobs.job_settings import fingerprint_on
+from jobs.job_file import fingerprint_on, read_job
 from jobs.models.begun import as_begun
 from manifests.errors import ConfigError, InputError
 

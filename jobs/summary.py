@@ -12,6 +12,7 @@ from typing import Any
 
 from manifests.errors import JobError
 from manifests.pages import DOCUMENT_PAGE, format_spans, spans_of
+from results.open_unit import ANSWERED
 from results.output import Output
 from results.reasons import alike
 from results.rows import Status
@@ -23,7 +24,6 @@ from results.unit_files import Footer, read_footer
 SUMMARY_PATH = "summary.json"
 FAILURES_PATH = "failures.jsonl"
 TOP_REASONS = 5
-WELL_READ = {Status.OK, Status.FALLBACK}
 
 
 @dataclass(slots=True)
@@ -71,7 +71,7 @@ def _add(totals: Totals, footer: Footer) -> None:
 
 def was_ever_read(store: Store) -> bool:
     """Whether any sealed unit holds a page that an engine read well. Stops at the first."""
-    return any(WELL_READ & footer.counts.keys() for footer in Output(store).units())
+    return any(ANSWERED & footer.counts.keys() for footer in Output(store).units())
 
 
 def check_against_plan(totals: Totals, planned: Iterable[str]) -> None:
@@ -107,14 +107,6 @@ def as_manifest_row(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
     if variants := sorted({row["variant"] for row in rows} - {""}):
         line["variants"] = variants
     return {**line, "reason": rows[0]["reason"], "failed_pages": len(rows)}
-
-
-def top_reasons(store: Store, totals: Totals, count: int = TOP_REASONS) -> dict[str, int]:
-    """The most frequent reasons why pages failed, made alike, with how many pages each has."""
-    reasons = Counter[str]()
-    for rows in failed_documents(store, totals.with_failures):
-        reasons.update(alike(row["reason"], row["uri"], row["doc_id"]) for row in rows)
-    return dict(reasons.most_common(count))
 
 
 def write_reports(store: Store, totals: Totals, run: dict[str, Any]) -> dict[str, Any]:

@@ -26,7 +26,7 @@ class Symptom(Enum):
     """Anything else: timeouts, 5xx, expired credentials, a stale mount, a folder that may not be entered."""
 
 
-class Place(Enum):
+class Nearby(Enum):
     """What a look at the document's folder or prefix showed."""
 
     SIBLING_SEEN = auto()
@@ -43,7 +43,7 @@ class FolderGone(DocumentError):
     """A document is missing with all its folder: no fault of its own if it was seen there before."""
 
 
-def is_documents_fault(symptom: Symptom, place: Place, was_listed: bool) -> bool:
+def is_documents_fault(symptom: Symptom, nearby: Nearby, was_listed: bool) -> bool:
     """Whether the document is to blame, so that it becomes a failed row.
 
     ``was_listed`` tells that the document was seen there when the inputs were listed: then its whole folder
@@ -53,9 +53,9 @@ def is_documents_fault(symptom: Symptom, place: Place, was_listed: bool) -> bool
         return True
     if symptom is Symptom.OUTAGE:
         return False
-    if place is Place.SIBLING_SEEN:
+    if nearby is Nearby.SIBLING_SEEN:
         return True
-    return symptom is Symptom.MISSING and place is Place.FOLDER_MISSING and not was_listed
+    return symptom is Symptom.MISSING and nearby is Nearby.FOLDER_MISSING and not was_listed
 
 
 def does_not_answer(error: OSError | ValueError) -> bool:

@@ -17,7 +17,16 @@ from manifests.documents import SUFFIXES, Document, is_remote
 from manifests.errors import DocumentError, InputError, SourceUnavailable, UserError
 from manifests.identity import local_uri, shown
 from manifests.reader import read_located, validate_manifest
-from manifests.roots import READABLE, Kind, Root, classify, covers, merge_files, with_names, without_repeats
+from manifests.roots import (
+    READABLE,
+    Root,
+    RootKind,
+    classify,
+    covers,
+    merge_files,
+    with_names,
+    without_repeats,
+)
 from manifests.sources import local_version
 from manifests.walk import JOB_FILE, Tally, matches, walk
 
@@ -45,36 +54,36 @@ class InputSet:
         return (document for _, document in self.located())
 
     def located(self) -> Iterator[tuple[str, Document]]:
-        """Each document with its place for messages: its uri, or file and line of its manifest."""
+        """Each document with its location for messages: its uri, or file and line of its manifest."""
         tally = Tally()
         for index, root in enumerate(self._roots):
-            if root.kind is Kind.MANIFEST:
+            if root.kind is RootKind.MANIFEST:
                 yield from _manifest_documents(root, tally)
                 continue
             empty = True
             for document in self._documents(root, self._before(index), tally):
                 empty = False
                 yield document.uri, document
-            if empty and root.kind in (Kind.FOLDER, Kind.REMOTE):
-                told = f"{shown(root.argument)!r}: held documents before and holds none now"
-                raise SourceUnavailable(f"{told}: is it mounted?")
+            if empty and root.kind in (RootKind.FOLDER, RootKind.REMOTE):
+                message = f"{shown(root.argument)!r}: held documents before and holds none now"
+                raise SourceUnavailable(f"{message}: is it mounted?")
         self.warnings = [*self._notes, *tally.sentences()]
 
     def validate(self) -> None:
         """Raise one ManifestError that lists what is wrong in the manifests, not only the first line."""
         for root in self._roots:
-            if root.kind is Kind.MANIFEST:
+            if root.kind is RootKind.MANIFEST:
                 validate_manifest(Path(root.base))
 
     def _before(self, index: int) -> list[Root]:
         """The roots whose files the glob at ``index`` leaves to them: folders, and earlier globs."""
-        if self._roots[index].kind is not Kind.GLOB:
+        if self._roots[index].kind is not RootKind.GLOB:
             return []
-        folders = [root for root in self._roots if root.kind is Kind.FOLDER]
-        return folders + [root for root in self._roots[:index] if root.kind is Kind.GLOB]
+        folders = [root for root in self._roots if root.kind is RootKind.FOLDER]
+        return folders + [root for root in self._roots[:index] if root.kind is RootKind.GLOB]
 
     def _documents(self, root: Root, before: list[Root], tally: Tally) -> Iterator[Document]:
-        if root.kind is Kind.REMOTE:
+        if root.kind is RootKind.REMOTE:
             return _remote_documents(root, self._list_remote, tally)
         return _local_documents(root, before, tally)
 
@@ -105,7 +114,7 @@ def expand_inputs(inputs: Sequence[str], list_remote: ListRemote | None = None) 
 
 def _emptiness(inputs: InputSet, root: Root) -> str:
     """Why a root gives no document, else ``""``. Stops at the first one."""
-    if root.kind in (Kind.MANIFEST, Kind.FILES):
+    if root.kind in (RootKind.MANIFEST, RootKind.FILES):
         return ""
     tally = Tally()
     try:
@@ -113,16 +122,16 @@ def _emptiness(inputs: InputSet, root: Root) -> str:
             return ""
     except (UserError, DocumentError) as error:
         return f"{shown(root.argument)!r}: {error}"
-    what = "matches no file" if root.kind is Kind.GLOB else "holds no document"
+    what = "matches no file" if root.kind is RootKind.GLOB else "holds no document"
     found = "; ".join(["", *tally.sentences()])
     return f"{shown(root.argument)!r}: {what} that can be read: {READABLE}{found}"
 
 
 def _manifest_documents(root: Root, tally: Tally) -> Iterator[tuple[str, Document]]:
-    for place, document in read_located(Path(root.base), complete=True):
+    for location, document in read_located(Path(root.base), complete=True):
         if not document.size and not is_remote(document.uri):
             tally.add("documents of manifests that are not there, or empty", document.uri)
-        yield place, document
+        yield location, document
 
 
 def _remote_documents(root: Root, list_remote: ListRemote | None, tally: Tally) -> Iterator[Document]:
@@ -146,12 +155,12 @@ def _remote_documents(root: Root, list_remote: ListRemote | None, tally: Tally) 
 
 def _local_documents(root: Root, before: list[Root], tally: Tally) -> Iterator[Document]:
     names: Iterable[str] = root.names
-    if root.kind is not Kind.FILES:
+    if root.kind is not RootKind.FILES:
         names = walk(root.base, root.names or ("**",), tally)
     folder = posixpath.join(root.base, "")
     for name in names:
         path = folder + name
-        if root.kind is Kind.GLOB and not matches(name, root.names):
+        if root.kind is RootKind.GLOB and not matches(name, root.names):
             continue
         if any(covers(other, path) for other in before):
             tally.add("inside another input, read once", path)

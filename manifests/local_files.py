@@ -1,15 +1,19 @@
-"""Local files that manifests name: their sizes, and whether those that are missing have lost their place."""
+"""Local files: the sizes of those that manifests name, and what stands around one that cannot be had."""
 
 from __future__ import annotations
 
+import os
+from collections.abc import Callable
+from itertools import islice
 from pathlib import Path
 
-from manifests.blame import Place, is_documents_fault, local_symptom
+from manifests.blame import Nearby, is_documents_fault, local_symptom
 from manifests.errors import SourceUnavailable
 from manifests.identity import shown
-from manifests.places import look_around
 from manifests.sources import local_version
 
+MAX_TRIED = 32
+"""Files beside a document that are tried before none of them counts as readable."""
 _MAX_FOLDERS = 10_000
 """Folders of missing files that are remembered."""
 
@@ -21,7 +25,7 @@ class LocalStats:
         self._asked = 0
         self._lost = 0
         self._first_lost: Path | None = None
-        self._folders: dict[Path, Place] = {}
+        self._folders: dict[Path, Nearby] = {}
 
     def of(self, path: Path) -> tuple[int, str]:
         """Size and version; ``(0, "")`` of a file that is missing for no fault of its place.
@@ -37,16 +41,18 @@ class LocalStats:
         return found.st_size, local_version(found.st_size, found.st_mtime_ns)
 
     def _missing(self, path: Path, error: OSError | ValueError) -> None:
-        symptom, place = local_symptom(error), self._place(path)
-        if not is_documents_fault(symptom, place, was_listed=False):
+        symptom, nearby = local_symptom(error), self._nearby(path)
+        if not is_documents_fault(symptom, nearby, was_listed=False):
             reason = getattr(error, "strerror", None) or error
-            where = f"{shown(path.parent)}, which is {'empty' if place is Place.EMPTY else 'not to be read'}"
+            where = (
+                f"{shown(path.parent)}, which is {'empty' if nearby is Nearby.EMPTY else 'not to be read'}"
+            )
             raise SourceUnavailable(f"{shown(path)}: {reason} in {where}: is it mounted?")
-        if place is Place.FOLDER_MISSING:
+        if nearby is Nearby.FOLDER_MISSING:
             self._lost += 1
             self._first_lost = self._first_lost or path
 
-    def _place(self, path: Path) -> Place:
+    def _nearby(self, path: Path) -> Nearby:
         if path.parent not in self._folders:
             if len(self._folders) >= _MAX_FOLDERS:
                 self._folders.clear()
@@ -60,3 +66,39 @@ class LocalStats:
                 f"{manifest}: none of its {self._asked} documents is there, nor are their folders"
                 f" ({shown(self._first_lost)}): mount them, or correct the manifest"
             )
+
+
+def look_around(path: Path, is_proof: Callable[[str], bool] | None = None) -> Nearby:
+    """What the folder of ``path`` shows, hidden names left aside: a mount point may hold those.
+
+    With ``is_proof`` only a neighbour for whose path it returns True counts as seen.
+    """
+    try:
+        with os.scandir(path.parent) as entries:
+            others = (entry.path for entry in entries if _counts(entry.name) and entry.name != path.name)
+            if is_proof is None:
+                return Nearby.SIBLING_SEEN if next(others, None) else Nearby.EMPTY
+            proven = any(map(is_proof, islice(others, MAX_TRIED)))
+            return Nearby.SIBLING_SEEN if proven else Nearby.UNREACHABLE
+    except (FileNotFoundError, NotADirectoryError):
+        return _above(path.parent)
+    except (OSError, ValueError):
+        return Nearby.UNREACHABLE
+
+
+def _above(folder: Path) -> Nearby:
+    """What the nearest folder that is there shows."""
+    for above in folder.parents:
+        try:
+            with os.scandir(above) as entries:
+                held = any(_counts(entry.name) for entry in entries)
+                return Nearby.FOLDER_MISSING if held else Nearby.EMPTY
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        except OSError:
+            break
+    return Nearby.UNREACHABLE
+
+
+def _counts(name: str) -> bool:
+    return not name.startswith(".")

@@ -37,7 +37,7 @@ def read_manifest(path: Path) -> Iterator[Document]:
 
 
 def read_located(path: Path, complete: bool = False) -> Iterator[tuple[str, Document]]:
-    """Like ``read_manifest``, each document with its place (``greek.jsonl:17``) for messages.
+    """Like ``read_manifest``, each document with its location (``greek.jsonl:17``) for messages.
 
     With ``complete`` it raises SourceUnavailable at the end if neither any document is there nor any folder
     that they lie in.
@@ -49,10 +49,10 @@ def read_located(path: Path, complete: bool = False) -> Iterator[tuple[str, Docu
         try:
             document = _document(row, folder, stats)
         except ValueError as error:
-            raise ManifestError(f"{line.place}: {error}") from None
+            raise ManifestError(f"{line.location}: {error}") from None
         except SourceUnavailable as error:
-            raise SourceUnavailable(f"{line.place}: {error}") from error
-        yield line.place, document
+            raise SourceUnavailable(f"{line.location}: {error}") from error
+        yield line.location, document
     if complete:
         stats.refuse_if_all_are_lost(shown(path))
 
@@ -118,8 +118,8 @@ def _document(row: DocumentRow | ImagesRow, folder: Path, stats: LocalStats) -> 
 def _described(row: ImagesRow) -> Iterator[tuple[str, str, int, str]]:
     """Address, sha256, size and version of each image, as far as the row tells them."""
     blank = ("",) * len(row.images)
-    said = (row.sha256 or blank, row.size or (0,) * len(blank), row.version or row.etag or blank)
-    return zip(row.images, *said, strict=True)
+    described = (row.sha256 or blank, row.size or (0,) * len(blank), row.version or row.etag or blank)
+    return zip(row.images, *described, strict=True)
 
 
 def _source(

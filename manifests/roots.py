@@ -21,7 +21,7 @@ from manifests.walk import Tally, matches, suggestion, walk, within
 READABLE = f"readable are {', '.join(sorted(SUFFIXES))}"
 
 
-class Kind(Enum):
+class RootKind(Enum):
     FILES = auto()
     FOLDER = auto()
     GLOB = auto()
@@ -35,7 +35,7 @@ class Root:
     ``names`` are the files below it (FILES), the pattern by components (GLOB), the prefix to list
     (REMOTE). ``name`` comes first in its ids, ``""`` when it is the only root."""
 
-    kind: Kind
+    kind: RootKind
     argument: str
     base: str
     names: tuple[str, ...] = ()
@@ -64,8 +64,8 @@ def classify(argument: str, can_list: bool) -> list[Root]:
     if not stat.S_ISDIR(found.st_mode):
         return [_file_root(argument, path, found)]
     if names := _parquet_files(path):
-        return [Root(Kind.MANIFEST, argument, str(path / name)) for name in names]
-    return [Root(Kind.FOLDER, argument, str(path))]
+        return [Root(RootKind.MANIFEST, argument, str(path / name)) for name in names]
+    return [Root(RootKind.FOLDER, argument, str(path))]
 
 
 def _look(argument: str, path: Path) -> os.stat_result | None:
@@ -100,10 +100,10 @@ def _file_root(argument: str, path: Path, found: os.stat_result) -> Root:
     if not os.access(path, os.R_OK):
         raise InputError(f"{shown(argument)!r}: may not be read: check its permissions")
     if kind_by_name(path.name):
-        return Root(Kind.MANIFEST, argument, str(path))
+        return Root(RootKind.MANIFEST, argument, str(path))
     if path.suffix.lower() not in SUFFIXES:
         raise InputError(f"{shown(argument)!r}: unknown extension: {READABLE}; manifests are {EXTENSIONS}")
-    return Root(Kind.FILES, argument, str(path.parent), (path.name,))
+    return Root(RootKind.FILES, argument, str(path.parent), (path.name,))
 
 
 def _parquet_files(folder: Path) -> list[str]:
@@ -131,8 +131,8 @@ def _remote_root(argument: str, uri: str, can_list: bool) -> Root:
             f"{argument!r}: a manifest must be a local file: copy it here, its rows may be s3://"
         )
     if posixpath.splitext(uri)[1].lower() in SUFFIXES:
-        return Root(Kind.REMOTE, argument, posixpath.dirname(uri), (uri,))
-    return Root(Kind.REMOTE, argument, base, (f"{base}/",))
+        return Root(RootKind.REMOTE, argument, posixpath.dirname(uri), (uri,))
+    return Root(RootKind.REMOTE, argument, base, (f"{base}/",))
 
 
 def _glob_roots(argument: str) -> list[Root]:
@@ -143,7 +143,7 @@ def _glob_roots(argument: str) -> list[Root]:
     base = _absolute(str(Path(*parts[:fixed])))
     if not base.is_dir():
         raise InputError(f"{shown(argument)!r}: no such folder as {shown(base)!r}{suggestion(base)}")
-    root = Root(Kind.GLOB, argument, str(base), parts[fixed:])
+    root = Root(RootKind.GLOB, argument, str(base), parts[fixed:])
     if not kind_by_name(argument):
         return [root]
     names = [name for name in walk(str(base), root.names, Tally()) if matches(name, root.names)]
@@ -165,8 +165,8 @@ def without_repeats(roots: Iterable[Root], tally: Tally) -> list[Root]:
         if key in unique:
             tally.add("named twice, read once", root.argument)
         unique.setdefault(key, root)
-    folders = {root.base for root in unique.values() if root.kind is Kind.FOLDER}
-    globs = [root for root in unique.values() if root.kind is Kind.GLOB]
+    folders = {root.base for root in unique.values() if root.kind is RootKind.FOLDER}
+    globs = [root for root in unique.values() if root.kind is RootKind.GLOB]
     kept = []
     for root in unique.values():
         if _is_covered(root, folders, globs):
@@ -177,13 +177,13 @@ def without_repeats(roots: Iterable[Root], tally: Tally) -> list[Root]:
 
 
 def _is_covered(root: Root, folders: set[str], globs: list[Root]) -> bool:
-    if root.kind is Kind.FILES:
+    if root.kind is RootKind.FILES:
         file = posixpath.join(root.base, root.names[0])
         return any(within(parent, file) for parent in _parents(file) & folders) or any(
             covers(other, file) for other in globs
         )
-    if root.kind in (Kind.FOLDER, Kind.GLOB):
-        own = {root.base} if root.kind is Kind.GLOB else set[str]()
+    if root.kind in (RootKind.FOLDER, RootKind.GLOB):
+        own = {root.base} if root.kind is RootKind.GLOB else set[str]()
         return any(within(parent, root.base) for parent in (_parents(root.base) | own) & folders)
     return False
 
@@ -196,22 +196,22 @@ def covers(root: Root, path: str) -> bool:
     if not within(root.base, path):
         return False
     inside = path.removeprefix(root.base.rstrip("/") + "/")
-    return root.kind is Kind.FOLDER or matches(inside, root.names)
+    return root.kind is RootKind.FOLDER or matches(inside, root.names)
 
 
 def merge_files(roots: Sequence[Root]) -> list[Root]:
     """All plain files as one root, their common folder, where the first of them stands."""
-    files = [posixpath.join(root.base, root.names[0]) for root in roots if root.kind is Kind.FILES]
+    files = [posixpath.join(root.base, root.names[0]) for root in roots if root.kind is RootKind.FILES]
     if not files:
         return list(roots)
     base = posixpath.commonpath([posixpath.dirname(file) for file in files])
     names = tuple(posixpath.relpath(file, base) for file in files)
-    first = next(index for index, root in enumerate(roots) if root.kind is Kind.FILES)
-    others = [root for root in roots[first:] if root.kind is not Kind.FILES]
-    return [*roots[:first], Root(Kind.FILES, roots[first].argument, base, names), *others]
+    first = next(index for index, root in enumerate(roots) if root.kind is RootKind.FILES)
+    others = [root for root in roots[first:] if root.kind is not RootKind.FILES]
+    return [*roots[:first], Root(RootKind.FILES, roots[first].argument, base, names), *others]
 
 
 def with_names(roots: Sequence[Root]) -> list[Root]:
     """Give every root its shortest unique name; a manifest has none, nor has a root that is alone."""
-    names = shortest_names({root.base for root in roots if root.kind is not Kind.MANIFEST})
+    names = shortest_names({root.base for root in roots if root.kind is not RootKind.MANIFEST})
     return [replace(root, name=names.get(root.base, "")) for root in roots]

@@ -108,9 +108,9 @@ class ImagesRow(_Row):
 
 
 def checked(line: Line) -> DocumentRow | ImagesRow:
-    """The row as a model; empty cells count as absent. Raises ManifestError with the row's place."""
+    """The row as a model; empty cells count as absent. Raises ManifestError with the row's location."""
     if line.problem:
-        raise ManifestError(f"{line.place}: {line.problem}")
+        raise ManifestError(f"{line.location}: {line.problem}")
     present = {
         name: value
         for name, value in line.fields.items()
@@ -120,9 +120,9 @@ def checked(line: Line) -> DocumentRow | ImagesRow:
         return _modelled(present)
     except ValidationError as error:
         problems = "; ".join(_problem(detail) for detail in error.errors())
-        raise ManifestError(f"{line.place}: {problems}") from None
+        raise ManifestError(f"{line.location}: {problems}") from None
     except ValueError as error:
-        raise ManifestError(f"{line.place}: {error}") from None
+        raise ManifestError(f"{line.location}: {error}") from None
 
 
 def _modelled(present: dict[str, Any]) -> DocumentRow | ImagesRow:

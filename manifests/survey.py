@@ -182,11 +182,13 @@ def _refuse_duplicates(inputs: InputSet, suspects: set[int]) -> None:
     """Raise ManifestError for ids given twice; returns if the suspects only share a hash."""
     first: dict[str, str] = {}
     problems = list[str]()
-    for place, document in inputs.located():
+    for location, document in inputs.located():
         if hash64(document.doc_id) not in suspects:
             continue
         if document.doc_id in first and len(problems) < MAX_NAMED_PROBLEMS:
-            problems.append(f"{place}: id: {document.doc_id!r} is already that of {first[document.doc_id]}")
-        first.setdefault(document.doc_id, place)
+            problems.append(
+                f"{location}: id: {document.doc_id!r} is already that of {first[document.doc_id]}"
+            )
+        first.setdefault(document.doc_id, location)
     if problems:
         raise ManifestError("\n".join([*problems, "give each document an id of its own, in a manifest"]))

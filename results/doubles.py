@@ -29,7 +29,7 @@ class Double:
     """A row of a document that has too many: which it is, where it stands, and how good it is."""
 
     unit_id: str
-    place: int
+    row_index: int
     page: int
     variant: str
     failed: bool
@@ -55,9 +55,9 @@ class DoubledDocument:
         """How many rows are not kept."""
         return len(self.rows) - len(self.winners)
 
-    def places(self, unit_id: str) -> set[int]:
+    def row_indexes(self, unit_id: str) -> set[int]:
         """Where its rows stand in a unit."""
-        return {row.place for row in self.rows if row.unit_id == unit_id}
+        return {row.row_index for row in self.rows if row.unit_id == unit_id}
 
 
 def doubled_documents(output: Output) -> Iterator[DoubledDocument]:
@@ -151,15 +151,15 @@ def _rows_of(output: Output, footer: Footer, doc_ids: set[str]) -> Iterator[tupl
     wanted = pa.array(sorted(doc_ids), pa.string())
     start = 0
     for table in row_groups(output.store, sealed_path(footer.unit_id), COLUMNS):
-        places = np.flatnonzero(np.asarray(pc.is_in(table.column("doc_id"), value_set=wanted)))
-        for place, row in zip(
-            (start + places).tolist(), table.take(pa.array(places)).to_pylist(), strict=True
+        row_indexes = np.flatnonzero(np.asarray(pc.is_in(table.column("doc_id"), value_set=wanted)))
+        for row_index, row in zip(
+            (start + row_indexes).tolist(), table.take(pa.array(row_indexes)).to_pylist(), strict=True
         ):
             yield (
                 row["doc_id"],
                 Double(
                     footer.unit_id,
-                    place,
+                    row_index,
                     row["page"],
                     row["variant"],
                     row["status"] == Status.FAILED,

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from functools import reduce
 from hashlib import blake2b
+from operator import getitem
 from typing import Any
 
 from pydantic import BaseModel, JsonValue
@@ -60,11 +62,6 @@ def _marked(
 
 
 def _holds(conditions: Mapping[str, Any], values: Mapping[str, Any]) -> bool:
-    return all(_at(values, setting) in allowed for setting, allowed in conditions.items())
-
-
-def _at(values: Mapping[str, Any], setting: str) -> Any:
-    node: Any = values
-    for part in setting.split("."):
-        node = node[part]
-    return node
+    return all(
+        reduce(getitem, setting.split("."), values) in allowed for setting, allowed in conditions.items()
+    )

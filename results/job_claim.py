@@ -27,8 +27,7 @@ from manifests.errors import JobError, OutputRefused, PagefleetError
 from results.claims import Claims, blocks_for, epoch_of
 from results.owner import Owner
 from results.participants import LEASE_S, Life, Peer, Peers, Presence, Purpose, list_participants
-from results.store import Created, Store
-from results.store_check import keeps_conditions
+from results.store import Created, Store, keeps_conditions
 
 PATH = "job.json"
 POLL_S = 0.5
@@ -87,9 +86,6 @@ class Standing:
         planner, cut = (str(found.get(name, "")) for name in ("planner", "cut"))
         return cls(Purpose.from_json(found.get("purpose")), epoch, serial, blocks, planner, cut)
 
-    def to_json(self) -> dict[str, Any]:
-        return asdict(self)
-
     def begun(self, purpose: Purpose | None, blocks: int = 0) -> Standing:
         """The same output for another purpose, or for none."""
         return Standing(purpose, self.serial + 1, self.serial + 1, blocks)
@@ -121,29 +117,30 @@ class JobClaim:
         self.standing = Standing()
         self.joined_others = False
 
-    def enter(self, settle: Settle, wait: Callable[[float], bool], say: Callable[[str], None]) -> bool:
+    def enter(self, settle: Settle, wait: Callable[[float], bool], on_message: Callable[[str], None]) -> bool:
         """Make the output ours, or share it with jobs of the same purpose.
 
         Waits for processes that may be dead; ``wait`` pauses and tells whether to stop, then False is
         returned. Raises OutputRefused beside a job of another purpose, or when ``settle`` does.
         """
-        settle(_raw(self._store))  # before anything is written: what will not do leaves no trace
+        stored = self._store.read(PATH)
+        settle(stored[0] if stored else None)  # before anything is written: what will not do leaves no trace
         if not (conditional := keeps_conditions(self._store)):
             if self._terms.means_to_share:
                 raise OutputRefused(UNSHARED.format(root=self._store.root))
-            say(UNSAFE.format(root=self._store.root))
+            on_message(UNSAFE.format(root=self._store.root))
         self._presence.announce()
         self._presence.start()
-        told: set[str] = set()
+        announced: set[str] = set()
         while True:
             blocker = self._try_to_enter(settle, conditional)
             if blocker is None:
                 return True
             if blocker.life is Life.ALIVE:
                 raise self._refusal(blocker, conditional)
-            if blocker.name not in told:
-                told.add(blocker.name)
-                say(WAITING.format(holder=blocker, lease_s=self._lease_s))
+            if blocker.name not in announced:
+                announced.add(blocker.name)
+                on_message(WAITING.format(holder=blocker, lease_s=self._lease_s))
             if wait(min(POLL_S, self._lease_s / 4)):
                 return False
 
@@ -195,8 +192,8 @@ class JobClaim:
         self._presence.announce()
         self._update(Standing.changed)
 
-    def place(self, size: int) -> int:
-        """A place of our own in a list of this size."""
+    def own_offset(self, size: int) -> int:
+        """Where this process begins in a list of this size, so that several do not meet at once."""
         digest = blake2b(self._name.encode(), digest_size=8).digest()
         return int.from_bytes(digest) % max(1, size)
 
@@ -238,7 +235,7 @@ class JobClaim:
 
     def _write(self, fields: dict[str, Any], standing: Standing, version: str | None) -> bool:
         data = json.dumps(
-            {**fields, "claim": standing.to_json()}, indent=2, ensure_ascii=False, default=str
+            {**fields, "claim": asdict(standing)}, indent=2, ensure_ascii=False, default=str
         ).encode()
         if version is None:
             done = self._store.create(PATH, data) is Created.CREATED
@@ -303,11 +300,6 @@ class JobClaim:
         self._peers.remove(peers)
         if self._write(fields, standing.begun(None), found[1]):
             _clear_epochs(self._store, self.standing.epoch)
-
-
-def _raw(store: Store) -> bytes | None:
-    found = store.read(PATH)
-    return None if found is None else found[0]
 
 
 def _clear_epochs(store: Store, before: int) -> None:

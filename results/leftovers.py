@@ -16,7 +16,7 @@ _BESIDE = re.compile(rf"markdown/.+|history/{_UNIT}\.g\d+\.parquet|summary\.json
 """Ours only beside what certainly is: others call folders so, too."""
 
 
-def gone(store: Store, path: str) -> str:
+def gone_message(store: Store, path: str) -> str:
     """What to say when an output is not there any more that a job is writing to."""
     return (
         f"{store.root}/{path} is gone: the output was deleted or moved while the job ran; nothing more is "
@@ -24,7 +24,7 @@ def gone(store: Store, path: str) -> str:
     )
 
 
-def strangers(store: Store, fingerprint: str) -> Iterator[str]:
+def foreign_objects(store: Store, fingerprint: str) -> Iterator[str]:
     """Objects that a job of this fingerprint cannot have left, in an output without ``job.json``."""
     is_ours = False
     doubtful: list[str] = []

@@ -41,7 +41,7 @@ ROW_BYTES = 300
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class RowSource:
     """Rows of a unit from one place. ``base`` marks the earlier generation: its rows fill the gaps.
 
     With a ``fingerprint`` only rows that carry it count: settings may have changed while a unit was open.
@@ -55,14 +55,14 @@ class Source:
 
 def unit_sources(
     store: Store, plan: UnitPlan, buffered: pa.Table | None = None, fingerprint: str = ""
-) -> list[Source]:
+) -> list[RowSource]:
     """Where the rows of a generation under way are: in memory, in its partials, in the one before."""
     paths = list_partials(store, plan.unit_id, plan.generation)
-    sources = [Source(path, fingerprint=fingerprint) for path in paths]
+    sources = [RowSource(path, fingerprint=fingerprint) for path in paths]
     if buffered is not None:
-        sources.insert(0, Source(table=buffered))
+        sources.insert(0, RowSource(table=buffered))
     if plan.base_version:
-        sources.append(Source(sealed_path(plan.unit_id), base=True))
+        sources.append(RowSource(sealed_path(plan.unit_id), base=True))
     return sources
 
 
@@ -73,7 +73,7 @@ def in_order(unit: OpenUnit, table: pa.Table) -> pa.Table:
 
 
 def merged(
-    store: Store, unit: OpenUnit, sources: Sequence[Source], last: Iterable[pa.Table] = ()
+    store: Store, unit: OpenUnit, sources: Sequence[RowSource], last: Iterable[pa.Table] = ()
 ) -> Iterator[tuple[pa.Table, Integers]]:
     """The unit's rows in order with the index of each one's document.
 
@@ -100,7 +100,7 @@ _OF_BASE = 1 << 41
 _RANK_OF_LAST = 1 << 42
 
 
-def _tables(store: Store, source: Source) -> Iterator[pa.Table]:
+def _tables(store: Store, source: RowSource) -> Iterator[pa.Table]:
     if source.table is not None:
         yield source.table
         return
@@ -114,7 +114,7 @@ def _tables(store: Store, source: Source) -> Iterator[pa.Table]:
             ) from error
 
 
-def _keyed(unit: OpenUnit, table: pa.Table, source: Source, rank: int) -> pa.Table:
+def _keyed(unit: OpenUnit, table: pa.Table, source: RowSource, rank: int) -> pa.Table:
     """The rows of a source that count, with their place in the order and their rank."""
     key, index = row_keys(unit, table)
     versions = table.column("source_version").combine_chunks()

@@ -58,7 +58,7 @@ class OpenUnit:
         return batch if len(kept) == batch.num_rows else batch.take(pa.array(kept, pa.int32()))
 
     def note(self, batch: pa.RecordBatch) -> list[int]:
-        """Remember rows that are stored, by ``COLUMNS``; returns the places of those that count."""
+        """Remember rows that are stored, by ``COLUMNS``; returns the indexes of those that count."""
         columns = (batch.column(name).to_pylist() for name in COLUMNS)
         kept = []
         for row, key in enumerate(zip(*columns, strict=True)):

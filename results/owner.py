@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import os
 import socket
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import psutil
 
@@ -32,13 +31,6 @@ class Owner:
             pid=os.getpid(),
             started=psutil.Process().create_time(),
         )
-
-    @classmethod
-    def from_json(cls, fields: dict[str, Any]) -> Owner:
-        return cls(**fields)
-
-    def to_json(self) -> dict[str, Any]:
-        return asdict(self)
 
     def __str__(self) -> str:
         return f"run {self.run_id}, process {self.pid} on {self.host}"

@@ -26,8 +26,8 @@ def page_lines(batch: pa.RecordBatch) -> Iterator[str]:
         times.tolist(), zip(*columns, strict=True), strict=True
     ):
         stamp = "-" if time == NO_TIME else f"{time}Z"
-        said = " ".join((reason or text)[: 4 * FIRST_CHARACTERS].split())[:FIRST_CHARACTERS]
-        yield f'{stamp} {status} {doc_id} p{page} tokens={tokens} {infer_s:.2f}s "{said}"\n'
+        excerpt = " ".join((reason or text)[: 4 * FIRST_CHARACTERS].split())[:FIRST_CHARACTERS]
+        yield f'{stamp} {status} {doc_id} p{page} tokens={tokens} {infer_s:.2f}s "{excerpt}"\n'
 
 
 class DocumentLog:

@@ -44,9 +44,6 @@ class Purpose:
         except TypeError:
             return None
 
-    def to_json(self) -> dict[str, str]:
-        return asdict(self)
-
 
 @dataclass(frozen=True, slots=True)
 class Participant:
@@ -57,7 +54,7 @@ class Participant:
     beat: int = 0
 
     def encode(self) -> bytes:
-        fields = {"owner": self.owner.to_json(), "purpose": self.purpose.to_json(), "beat": self.beat}
+        fields = {"owner": asdict(self.owner), "purpose": asdict(self.purpose), "beat": self.beat}
         return json.dumps(fields).encode()
 
     @classmethod

@@ -55,11 +55,11 @@ class RepairReport:
     def __str__(self) -> str:
         if not (self.documents or self.plans or self.left):
             return "nothing stands twice: nothing to repair"
-        told = (
+        message = (
             f"{self.rows:,} doubled rows of {self.documents:,} documents taken away from {self.units:,} "
             f"units (earlier files are under history/), {self.plans:,} plans of no job dropped"
         )
-        return f"{told}; left as they are: {', '.join(self.left[:5])}" if self.left else told
+        return f"{message}; left as they are: {', '.join(self.left[:5])}" if self.left else message
 
 
 @dataclass(slots=True)
@@ -72,9 +72,9 @@ class _Change:
     documents: dict[str, SealedDocument] = field(default_factory=dict)
     """Documents that change, as they are to be sealed."""
     doomed: set[int] = field(default_factory=set)
-    """Rows, by their place in the file, that another one is kept for."""
+    """Rows, by their index in the file, that another one is kept for."""
     moved: dict[str, set[int]] = field(default_factory=dict)
-    """Rows that come from other units, by their places there."""
+    """Rows that come from other units, by their indexes there."""
 
     @property
     def is_rewritten(self) -> bool:
@@ -115,14 +115,14 @@ def _note(changes: dict[str, _Change], doubled: DoubledDocument) -> None:
     before = next(sealed for footer, sealed in doubled.sealed if footer.unit_id == keeper)
     sealed = _united(before, [sealed for _, sealed in doubled.sealed])
     change.documents[doubled.doc_id] = sealed
-    change.doomed |= doubled.places(keeper)
+    change.doomed |= doubled.row_indexes(keeper)
     for winner in doubled.winners:
         if sealed is not before and winner.page > sealed.page_count:
             continue  # what stands for pages past the end is made anew
         if winner.unit_id == keeper:
-            change.doomed.discard(winner.place)
+            change.doomed.discard(winner.row_index)
         else:
-            change.moved.setdefault(winner.unit_id, set()).add(winner.place)
+            change.moved.setdefault(winner.unit_id, set()).add(winner.row_index)
 
 
 def _united(kept: SealedDocument, all_units: Sequence[SealedDocument]) -> SealedDocument:
@@ -148,7 +148,7 @@ class _Repair:
         self._run_id = run_id
         self._changes = changes
         self._files = {unit_id: sealed_path(unit_id) for unit_id in changes}
-        """Where the rows are that changes name by their places, also once a unit is written again."""
+        """Where the rows are that changes name by their indexes, also once a unit is written again."""
 
     def carry_out(self) -> None:
         """First what is kept, with its Markdown; then the Markdown of what goes, and that itself."""
@@ -200,12 +200,12 @@ class _Repair:
     def _rows(self, change: _Change) -> Iterator[pa.Table]:
         """The unit's own rows without those that go, and those that come."""
         yield from self._rows_at(sealed_path(change.footer.unit_id), change.doomed, are_meant=False)
-        for unit_id, places in change.moved.items():
-            yield from self._rows_at(self._files[unit_id], places, are_meant=True)
+        for unit_id, row_indexes in change.moved.items():
+            yield from self._rows_at(self._files[unit_id], row_indexes, are_meant=True)
 
-    def _rows_at(self, path: str, places: set[int], *, are_meant: bool) -> Iterator[pa.Table]:
+    def _rows_at(self, path: str, row_indexes: set[int], *, are_meant: bool) -> Iterator[pa.Table]:
         start = 0
-        named = np.array(sorted(places), dtype=np.int64)
+        named = np.array(sorted(row_indexes), dtype=np.int64)
         for table in row_groups(self._store, path):
             meant = np.isin(np.arange(start, start + table.num_rows), named) == are_meant
             start += table.num_rows
@@ -214,10 +214,10 @@ class _Repair:
     def _copy_images(self, change: _Change) -> None:
         """Kept page images of rows that come from a unit where the document had another Markdown file."""
         target = {doc_id: sealed.document.markdown for doc_id, sealed in change.documents.items()}
-        for unit_id, places in change.moved.items():
+        for unit_id, row_indexes in change.moved.items():
             documents = self._changes[unit_id].footer.documents
             source = {sealed.document.doc_id: sealed.document.markdown for sealed in documents}
-            for table in self._rows_at(self._files[unit_id], places, are_meant=True):
+            for table in self._rows_at(self._files[unit_id], row_indexes, are_meant=True):
                 for row in table.select(["doc_id", "page", "flags"]).to_pylist():
                     old, new = source[row["doc_id"]], target[row["doc_id"]]
                     if IMAGE_FLAG in row["flags"] and old != new:

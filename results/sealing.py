@@ -24,7 +24,7 @@ from results.assembly import markdown_variant
 from results.beyond import skipped_pages, skipped_table
 from results.logs import BestEffortLog
 from results.markdown import MarkdownWriter
-from results.merging import Integers, Source, merged
+from results.merging import Integers, RowSource, merged
 from results.open_unit import OpenUnit
 from results.page_log import DocumentLog
 from results.rows import SCHEMA, ResultRow, Status
@@ -55,7 +55,7 @@ class SealConfig:
     check: Callable[[], None] = lambda: None
 
 
-def seal(store: Store, unit: OpenUnit, sources: Sequence[Source], config: SealConfig) -> Footer:
+def seal(store: Store, unit: OpenUnit, sources: Sequence[RowSource], config: SealConfig) -> Footer:
     """Write the Markdown of what was read, then the sealed file. The partials are the caller's to clear.
 
     Returns the footer of the file that is sealed in the end: when another process was first (or our

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 from typing import Protocol
+from uuid import uuid4
 
 from manifests.errors import StoreError
 
 TEMPORARY = ".tmp"
 """The folder below the root that is no object's: files on their way to their place."""
+NO_VERSION = "00000000000000000000000000000000"
+PROBES = 3
+"""Another process that clears up old claims may take a probe away, once."""
 
 
 class Created(Enum):
@@ -90,3 +94,25 @@ def object_path(path: str) -> str:
     except UnicodeEncodeError as error:
         raise StoreError(f"{path!r} is no path inside the output: it is not valid Unicode") from error
     return path
+
+
+def keeps_conditions(store: Store) -> bool:
+    """Try create-once and conditional replacement with an object that is gone again afterwards.
+
+    Some servers that speak S3 take ``If-None-Match`` and ``If-Match`` and do not heed them.
+    """
+    return any(_tried(store) for _ in range(PROBES))
+
+
+def _tried(store: Store) -> bool:
+    path = f"claims/probe-{uuid4().hex}"
+    try:
+        if store.create(path, b"first") is not Created.CREATED or store.create(path, b"2") is Created.CREATED:
+            return False
+        if store.replace(path, b"3", if_match=NO_VERSION) is not None:
+            return False
+        found = store.read(path)
+        return found is not None and found[0] == b"first"
+    finally:
+        with suppress(StoreError):
+            store.delete(path)

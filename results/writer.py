@@ -15,7 +15,7 @@ from manifests.errors import PagefleetError, StoreError
 from manifests.pages import PageSpan
 from manifests.units import UnitPlan
 from manifests.work import PROBE_UNIT
-from results.leftovers import gone
+from results.leftovers import gone_message
 from results.logs import BestEffortLog
 from results.merging import in_order, unit_sources
 from results.open_unit import COLUMNS, DocumentState, OpenUnit
@@ -69,7 +69,7 @@ class SealReport:
 
 
 @dataclass(slots=True)
-class _Held:
+class _BufferedUnit:
     """An open unit, its rows that are not flushed yet, and who is at its files."""
 
     unit: OpenUnit
@@ -92,7 +92,7 @@ class UnitWriter:
     def __init__(self, store: Store, config: WriterConfig) -> None:
         self._store = store
         self._config = config
-        self._units: dict[UnitKey, _Held] = {}
+        self._units: dict[UnitKey, _BufferedUnit] = {}
         self._closed_units: set[UnitKey] = set()
         self._nonce = uuid4().hex[:8]
         self._files = 0
@@ -115,29 +115,29 @@ class UnitWriter:
         self._raise_error()
         self._check_output()
         self._store.replace(plan_path(plan.unit_id, plan.generation), encode_plan(plan))
-        held = _Held(self._load(plan))
+        open_unit = _BufferedUnit(self._load(plan))
         key = (plan.unit_id, plan.generation)
         with self._lock:
             self._close(key)
-            self._units[key] = held
+            self._units[key] = open_unit
             self._closed_units.discard(key)
-            return held.unit.states()
+            return open_unit.unit.states()
 
     def add(self, unit_id: str, generation: int, batch: pa.RecordBatch) -> None:
         """Take rows. They are in memory when this returns and on disk at the next flush.
 
         Waits while the store is slow to take what is in memory already.
         """
-        held = self._held(unit_id, generation)
+        open_unit = self._open_unit(unit_id, generation)
         with self._room:
             self._wait_for_room()
-            if held is None or held.closed:
+            if open_unit is None or open_unit.closed:
                 return
-            fresh = held.unit.admit(batch)
+            fresh = open_unit.unit.admit(batch)
             if not fresh.num_rows:
                 return
-            held.buffer.append(fresh)
-            held.buffered_bytes += fresh.nbytes
+            open_unit.buffer.append(fresh)
+            open_unit.buffered_bytes += fresh.nbytes
             self._buffered_bytes += fresh.nbytes
             self._log.extend(page_lines(fresh))
             if self._buffered_bytes >= self._config.flush_bytes:
@@ -149,20 +149,20 @@ class UnitWriter:
 
     def stored(self, unit_id: str, generation: int, pages: Sequence[tuple[int, int]]) -> list[bool]:
         """Whether each ``(document index, page)`` has all its rows, in order."""
-        held = self._held(unit_id, generation)
-        if held is None:
+        open_unit = self._open_unit(unit_id, generation)
+        if open_unit is None:
             return [True] * len(pages)
         with self._lock:
-            return [held.unit.has(doc_index, page) for doc_index, page in pages]
+            return [open_unit.unit.has(doc_index, page) for doc_index, page in pages]
 
     def restart_document(self, unit_id: str, generation: int, doc_index: int, version: str) -> None:
         """The source turned out to have another version: forget the document's rows, plan all of it."""
-        held = self._held(unit_id, generation)
-        if held is None:
+        open_unit = self._open_unit(unit_id, generation)
+        if open_unit is None:
             return
         with self._lock:
-            held.unit.restart(doc_index, version)
-            plan = held.unit.plan
+            open_unit.unit.restart(doc_index, version)
+            plan = open_unit.unit.plan
         self._store.replace(plan_path(unit_id, generation), encode_plan(plan))
 
     def seal(self, unit_id: str, generation: int, page_counts: dict[int, int]) -> SealReport:
@@ -172,23 +172,23 @@ class UnitWriter:
         JobError when too many writers have died of sealing it.
         """
         self._raise_error()
-        held = self._held(unit_id, generation)
-        if held is None:
+        open_unit = self._open_unit(unit_id, generation)
+        if open_unit is None:
             return _sealed_report(read_footer(self._store, unit_id))
-        with held.sealing:
+        with open_unit.sealing:
             with self._lock:
-                if held.closed:
+                if open_unit.closed:
                     return _sealed_report(read_footer(self._store, unit_id))
-                missing = held.unit.missing(page_counts)
+                missing = open_unit.unit.missing(page_counts)
                 if missing:
                     return SealReport(False, missing)
-                held.unit.page_counts = {**page_counts, **held.unit.page_counts}
-                buffered = pa.Table.from_batches(held.buffer, schema=SCHEMA)
+                open_unit.unit.page_counts = {**page_counts, **open_unit.unit.page_counts}
+                buffered = pa.Table.from_batches(open_unit.buffer, schema=SCHEMA)
             self._check_output()
-            footer = self._seal(held.unit, buffered)
+            footer = self._seal(open_unit.unit, buffered)
             with self._lock:
                 self._close((unit_id, generation))
-            with held.flushing:  # what was being flushed meanwhile is there now, and is cleared away too
+            with open_unit.flushing:  # what was being flushed meanwhile is there now, and is cleared away too
                 clear_partials(self._store, unit_id, generation)
         return _sealed_report(footer)
 
@@ -224,9 +224,9 @@ class UnitWriter:
             try:
                 self._check_output()
                 with self._lock:
-                    held_units = [held for held in self._units.values() if held.buffer]
-                for held in held_units:
-                    self._flush_unit(held)
+                    with_rows = [open_unit for open_unit in self._units.values() if open_unit.buffer]
+                for open_unit in with_rows:
+                    self._flush_unit(open_unit)
                 self._flush_log()
             except Exception as error:  # noqa: BLE001 - whatever it is, rows are not stored: later calls tell
                 what = str(error) if isinstance(error, PagefleetError) else f"{type(error).__name__}: {error}"
@@ -234,21 +234,21 @@ class UnitWriter:
                     self._error = StoreError(what)
                     self._room.notify_all()
 
-    def _flush_unit(self, held: _Held) -> None:
-        with held.flushing:
+    def _flush_unit(self, open_unit: _BufferedUnit) -> None:
+        with open_unit.flushing:
             with self._lock:
-                if held.closed:
+                if open_unit.closed:
                     return
-                batches = list(held.buffer)
+                batches = list(open_unit.buffer)
                 self._files += 1
                 name = f"{self._config.run_id}-{self._nonce}-{self._files:06d}.parquet"
-            plan = held.unit.plan
-            rows = in_order(held.unit, pa.Table.from_batches(batches, schema=SCHEMA))
+            plan = open_unit.unit.plan
+            rows = in_order(open_unit.unit, pa.Table.from_batches(batches, schema=SCHEMA))
             self._store.create(partial_prefix(plan.unit_id, plan.generation) + name, encode_table(rows))
             with self._room:
-                if not held.closed:
-                    del held.buffer[: len(batches)]
-                    self._free(held, sum(batch.nbytes for batch in batches))
+                if not open_unit.closed:
+                    del open_unit.buffer[: len(batches)]
+                    self._free(open_unit, sum(batch.nbytes for batch in batches))
 
     def _flush_log(self) -> None:
         with self._lock:
@@ -269,7 +269,7 @@ class UnitWriter:
             sources = unit_sources(self._store, unit.plan, buffered, self._config.fingerprint)
             return seal(self._store, unit, sources, config)
 
-    def _held(self, unit_id: str, generation: int) -> _Held | None:
+    def _open_unit(self, unit_id: str, generation: int) -> _BufferedUnit | None:
         """The open unit, or None when it is sealed or was given up.
 
         A process that replaced one that died picks up where the store says.
@@ -294,9 +294,9 @@ class UnitWriter:
             if plan is None:
                 self._check_output()
                 raise StoreError(f"{self._store.root}: unit {unit_id} has no plan: run the job again")
-            held = _Held(self._load(plan))
+            open_unit = _BufferedUnit(self._load(plan))
             with self._lock:
-                return self._units.setdefault(key, held)
+                return self._units.setdefault(key, open_unit)
 
     def _load(self, plan: UnitPlan) -> OpenUnit:
         unit = OpenUnit(plan)
@@ -311,14 +311,14 @@ class UnitWriter:
     def _close(self, key: UnitKey) -> None:
         """Forget a unit, with its rows that were not flushed. Called with the lock held."""
         self._closed_units.add(key)
-        if (held := self._units.pop(key, None)) is not None:
-            held.closed = True
-            held.buffer.clear()
-            self._free(held, held.buffered_bytes)
+        if (open_unit := self._units.pop(key, None)) is not None:
+            open_unit.closed = True
+            open_unit.buffer.clear()
+            self._free(open_unit, open_unit.buffered_bytes)
 
-    def _free(self, held: _Held, count: int) -> None:
+    def _free(self, open_unit: _BufferedUnit, count: int) -> None:
         """So many bytes of a unit's rows are in memory no more. Called with the lock held."""
-        held.buffered_bytes -= count
+        open_unit.buffered_bytes -= count
         self._buffered_bytes -= count
         self._room.notify_all()
 
@@ -334,7 +334,7 @@ class UnitWriter:
         """Raise StoreError when the output was taken away from under the job."""
         guard = self._config.guard
         if guard and self._store.read_tail(guard, 1) is None:
-            raise StoreError(gone(self._store, guard))
+            raise StoreError(gone_message(self._store, guard))
 
     def _raise_error(self) -> None:
         if self._error is not None:

@@ -275,7 +275,7 @@ class S3Server:
 
     def config(self, **fields: Any) -> Any:
         """An ``S3Config`` for this server, through the proxy, without a pause between attempts."""
-        from aws.config import S3Config
+        from aws.settings import S3Config
 
         return S3Config(**({"endpoint_url": self.url, "backoff_s": 0} | fields))
 

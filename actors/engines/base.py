@@ -129,4 +129,5 @@ class Engine(Protocol):
         """
 
     async def close(self) -> None:
-        """Give back what the engine holds."""
+        """Give back what the engine holds; most hold nothing that does not end with the process."""
+        return

@@ -5,10 +5,10 @@ from __future__ import annotations
 from pydantic import ValidationError
 
 from actors.engines.base import Engine, Footprint
-from actors.engines.config import EngineConfig, Sampling
 from actors.engines.openai.address import server_addresses
 from actors.engines.openai.key import check_name
 from actors.engines.scripted.engine import Script, ScriptedEngine
+from actors.engines.settings import EngineConfig, Sampling
 from actors.engines.transformers.memory import parse_max_memory
 from actors.models.weights.guard import check_model
 from actors.postprocess.dialects import DIALECTS

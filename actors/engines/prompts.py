@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from manifests.errors import EngineError
@@ -36,6 +37,17 @@ def split_prompt(prompt: str, images: int) -> list[str]:
             f"write {IMAGE} at most once for each image, where it belongs"
         )
     return [IMAGE] * (images - named) + parts
+
+
+def chat_content(parts: Iterable[str]) -> list[dict[str, str]]:
+    """The parts of a prompt as chat templates take them, which put line breaks of their own around images."""
+    content = []
+    for part in parts:
+        if part == IMAGE:
+            content.append({"type": "image"})
+        elif text := part.strip("\n"):
+            content.append({"type": "text", "text": text})
+    return content
 
 
 def _count(number: int, noun: str) -> str:

@@ -8,9 +8,9 @@ from dataclasses import replace
 
 from actors.layout.geometry import line_height
 from actors.layout.grids import take_grids
-from actors.layout.gutters import in_reading_order
 from actors.layout.lines import Box, ComposedPage, Rules, TextLine, body_size
 from actors.layout.paragraphs import Block, blocks_of
+from actors.layout.reading_order import in_reading_order
 from actors.layout.tables import Table
 from results.rows import Region
 
@@ -54,9 +54,9 @@ def _blocks(lines: Sequence[TextLine], rules: Rules) -> list[Block]:
 def _markdown(blocks: Sequence[Block]) -> str:
     """Blocks apart by an empty line, items of one list by none."""
     text = ""
-    for place, block in enumerate(blocks):
-        if place:
-            listed = block.label == blocks[place - 1].label == "list_item"
+    for index, block in enumerate(blocks):
+        if index:
+            listed = block.label == blocks[index - 1].label == "list_item"
             text += "\n" if listed else "\n\n"
         text += block.text
     return text

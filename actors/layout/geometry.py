@@ -68,6 +68,14 @@ def _beside(a: Boxed, b: Boxed) -> bool:
     return common <= 0.2 * min(a.box[2] - a.box[0], b.box[2] - b.box[0])
 
 
+def root_of(groups: list[int], index: int) -> int:
+    """The representative of an item's group, where ``groups`` names another member for each that is none."""
+    while groups[index] != index:
+        groups[index] = groups[groups[index]]
+        index = groups[index]
+    return index
+
+
 def line_height(items: Iterable[Boxed]) -> float:
     """The typical height, at least a little above zero."""
     heights = [item.box[3] - item.box[1] for item in items]

@@ -6,7 +6,7 @@ from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 
-from actors.layout.geometry import middle, rows_of
+from actors.layout.geometry import middle, root_of, rows_of
 from actors.layout.lines import Rules, TextLine
 from actors.layout.tables import Table, joined_cells, reads_like_a_table, split_at
 
@@ -35,23 +35,16 @@ def _grids(rules: Rules, em: float) -> list[tuple[list[float], list[float]]]:
     """Sorted x and y of the rules of every group that touch one another and part something."""
     horizontal, vertical = rules.horizontal[:MAX_RULES], rules.vertical[:MAX_RULES]
     group = list(range(len(horizontal) + len(vertical)))
-
-    def root(place: int) -> int:
-        while group[place] != place:
-            group[place] = group[group[place]]
-            place = group[place]
-        return place
-
     near = 0.5 * em
     for i, (y, x1, x2) in enumerate(horizontal):
         for j, (x, y1, y2) in enumerate(vertical):
             if x1 - near <= x <= x2 + near and y1 - near <= y <= y2 + near:
-                group[root(i)] = root(len(horizontal) + j)
+                group[root_of(group, i)] = root_of(group, len(horizontal) + j)
     members: dict[int, tuple[list[float], list[float]]] = {}
     for i, (y, _, _) in enumerate(horizontal):
-        members.setdefault(root(i), ([], []))[1].append(y)
+        members.setdefault(root_of(group, i), ([], []))[1].append(y)
     for j, (x, _, _) in enumerate(vertical):
-        members.setdefault(root(len(horizontal) + j), ([], []))[0].append(x)
+        members.setdefault(root_of(group, len(horizontal) + j), ([], []))[0].append(x)
     grids = [(_distinct(xs, near), _distinct(ys, near)) for xs, ys in members.values()]
     return [(xs, ys) for xs, ys in grids if len(xs) >= 2 and len(ys) >= 2 and len(xs) + len(ys) >= 5]
 

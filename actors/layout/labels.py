@@ -9,10 +9,8 @@ from collections.abc import Sequence
 from itertools import pairwise
 
 from actors.layout.geometry import hull, line_height, middle, rows_of, share_row
-from actors.layout.lines import TextLine
-from actors.layout.tables import Table
+from actors.layout.tables import Item, Table
 
-Item = TextLine | Table
 MIN_LABELS = 2
 MAX_LABEL_ROWS = 4
 MAX_ROWS_SHARE = 0.5

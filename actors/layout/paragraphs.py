@@ -146,14 +146,11 @@ def _is_wide(character: str) -> bool:
     return "\u2e80" <= character <= "\u9fff" or "\uff00" <= character <= "\uffef"
 
 
-def _heading_ratio(rows: Sequence[Row], body: float) -> float:
-    return median(row.size for row in rows) / body
-
-
 def _begins(row: Row, above: Row, group: Sequence[Row], column: Column, body: float) -> bool:
     """Whether a row begins a block of its own."""
     ratio = row.size / above.size
-    if not 1 / SAME_SIZE_RATIO < ratio < SAME_SIZE_RATIO and _is_large(max(row, above, key=_row_size), body):
+    larger = row if ratio > 1 else above
+    if not 1 / SAME_SIZE_RATIO < ratio < SAME_SIZE_RATIO and _is_large(larger, body):
         return True
     step = middle(row) - middle(above)
     if _is_large(row, body) and _is_large(above, body):
@@ -174,10 +171,6 @@ def _begins(row: Row, above: Row, group: Sequence[Row], column: Column, body: fl
     return _ended(above, row, column)
 
 
-def _row_size(row: Row) -> float:
-    return row.size
-
-
 def _is_large(row: Row, body: float) -> bool:
     return row.size >= HEADING_RATIO * body
 
@@ -191,7 +184,7 @@ def _ended(above: Row, row: Row, column: Column) -> bool:
 
 def _block(rows: Sequence[Row], body: float) -> Block:
     texts = [row.text for row in rows]
-    ratio = _heading_ratio(rows, body)
+    ratio = median(row.size for row in rows) / body
     text = join_lines(texts)
     if len(rows) == 1 and _PAGE_NUMBER.fullmatch(text) and any(map(str.isalnum, text)):
         return Block("page_number", text, hull(rows))

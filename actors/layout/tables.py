@@ -44,23 +44,26 @@ class Table:
         return "\n".join(lines)
 
 
+Item = TextLine | Table
+
+
 def find_table(lines: Sequence[TextLine], em: float) -> Split | None:
     """The table among lines read downwards, with the lines before and after it, if there is one."""
     rows = rows_of(lines)
-    whole = [place for place, row in enumerate(rows) if _gaps(row, em)]
+    whole = [index for index, row in enumerate(rows) if _gaps(row, em)]
     if len(whole) < MIN_ROWS:
         return None
     first, last = whole[0], whole[-1]
     core = rows[first : last + 1]
-    if len(whole) < WHOLE_ROWS * len(core) or not _aligned([rows[place] for place in whole], em):
+    if len(whole) < WHOLE_ROWS * len(core) or not _aligned([rows[index] for index in whole], em):
         return None
-    columns = _columns([rows[place] for place in whole], em)
+    columns = _columns([rows[index] for index in whole], em)
     if len(columns) < 2:
         return None
     rows_of_cells = [_cells(row, columns) for row in core]
     if _is_list(rows_of_cells) or _runs_on(rows_of_cells):
         return None
-    if not reads_like_a_table([rows[place] for place in whole], columns):
+    if not reads_like_a_table([rows[index] for index in whole], columns):
         return None
     begin = _fields_begin(rows_of_cells)
     edge = (columns[begin - 1][1] + columns[begin][0]) / 2 if begin else float("-inf")
@@ -76,12 +79,12 @@ def find_table(lines: Sequence[TextLine], em: float) -> Split | None:
 
 def _fields_begin(rows: Sequence[tuple[str, ...]]) -> int:
     """The first column of names that end in a colon, where an address stands to the left of them."""
-    for place, column in enumerate(zip(*rows, strict=True)):
+    for index, column in enumerate(zip(*rows, strict=True)):
         cells = [cell for cell in column if cell]
         named = sum(cell.endswith((":", "：")) for cell in cells)
         if named:
-            whole = named == len(cells) >= MIN_ROWS and place < len(rows[0]) - 1
-            return place if whole else 0
+            whole = named == len(cells) >= MIN_ROWS and index < len(rows[0]) - 1
+            return index if whole else 0
     return 0
 
 
@@ -150,8 +153,8 @@ def _close_rows(core: Sequence[Sequence[TextLine]], rows: Sequence[tuple[str, ..
     whole = [step for step, row in zip(steps, rows[1:], strict=True) if row[0]]
     least = min(whole, default=0.0)
     return {
-        place
-        for place, (step, row) in enumerate(zip(steps, rows[1:], strict=True), 1)
+        index
+        for index, (step, row) in enumerate(zip(steps, rows[1:], strict=True), 1)
         if not row[0] and step < CLOSE * least
     }
 
@@ -160,10 +163,10 @@ def _with_continuations(rows: Sequence[tuple[str, ...]], close: set[int]) -> tup
     """Rows that go on with the cells above them, joined to these: ``close`` ones, and those of one cell
     that is not the first."""
     joined: list[tuple[str, ...]] = []
-    for place, row in enumerate(rows):
+    for index, row in enumerate(rows):
         filled = [column for column, cell in enumerate(row) if cell]
         alone = len(row) > 2 and len(filled) == 1
-        if joined and (alone or place in close) and all(c > 0 and joined[-1][c] for c in filled):
+        if joined and (alone or index in close) and all(c > 0 and joined[-1][c] for c in filled):
             joined[-1] = tuple(" ".join(filter(None, cells)) for cells in zip(joined[-1], row, strict=True))
         elif filled:
             joined.append(row)
@@ -194,12 +197,12 @@ def split_at(line: TextLine, borders: Sequence[float]) -> list[TextLine]:
     x1, y1, x2, y2 = line.box
     em = max(y2 - y1, 1e-3)
     inside = [x for x in borders if x1 + 0.5 * em < x < x2 - 0.5 * em]
-    spaces = [place for place, character in enumerate(line.text) if character == " "]
+    spaces = [index for index, character in enumerate(line.text) if character == " "]
     if not inside or not spaces:
         return [line]
     per_character = (x2 - x1) / len(line.text)
     cuts = sorted(
-        {min(spaces, key=lambda place: abs(x1 + (place + 0.5) * per_character - x)) for x in inside}
+        {min(spaces, key=lambda index: abs(x1 + (index + 0.5) * per_character - x)) for x in inside}
     )
     parts, start = [], 0
     for cut in [*cuts, len(line.text)]:

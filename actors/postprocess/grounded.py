@@ -19,24 +19,14 @@ from results.rows import Region
 LARGEST = 999
 MALFORMED_FLAG = "malformed_boxes"
 """On a page of whose boxes some could not be read."""
-LAYOUT_LABELS = frozenset(
-    (
-        *("title", "sub_title", "subtitle", "text", "paragraph", "list", "list_item", "caption", "abstract"),
-        *("table", "table_caption", "table_footnote", "image", "image_caption", "image_footnote"),
-        *("figure", "figure_caption", "figure_title", "chart", "chart_caption", "seal", "index"),
-        *(
-            "equation",
-            "formula",
-            "interline_equation",
-            "formula_caption",
-            "code",
-            "code_caption",
-            "algorithm",
-        ),
-        *("header", "footer", "page_number", "page_header", "page_footer", "footnote", "page_footnote"),
-        *("aside_text", "reference", "ref_text"),
-    )
+_LABELS = (
+    "title sub_title subtitle text paragraph list list_item caption abstract table table_caption "
+    "table_footnote image image_caption image_footnote figure figure_caption figure_title chart "
+    "chart_caption seal index equation formula interline_equation formula_caption code code_caption "
+    "algorithm header footer page_number page_header page_footer footnote page_footnote aside_text "
+    "reference ref_text"
 )
+LAYOUT_LABELS = frozenset(_LABELS.split())
 """Kinds of blocks. Any other label is something that was read or looked for."""
 
 _MARK = re.compile(r"<\|(/?)(ref|det|grounding)\|>")
@@ -83,10 +73,10 @@ def parse_grounded(answer: str) -> Parsed:
 def _blocks(answer: str) -> Iterator[_Block]:
     """The answer cut at its marks. A new block begins at a label, or at boxes that have none."""
     block = _Block()
-    place, inside = 0, ""
+    offset, inside = 0, ""
     for match in [*_MARK.finditer(answer), None]:
-        piece = answer[place : match.start() if match else len(answer)]
-        place = match.end() if match else place
+        piece = answer[offset : match.start() if match else len(answer)]
+        offset = match.end() if match else offset
         if inside == "ref":
             ended = match is not None and match[1] == "/" and match[2] == "ref"
             block.label, block.closed = " ".join(piece.split()), ended

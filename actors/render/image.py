@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageFile, UnidentifiedImageError
 
-from actors.render.config import RenderConfig
 from actors.render.flatten import flatten, to_levels
 from actors.render.raster import (
     Raster,
@@ -21,6 +20,7 @@ from actors.render.raster import (
     fit_scale,
     refuse_many_pixels,
 )
+from actors.render.settings import RenderConfig
 from actors.render.tiff import page_frames
 from manifests.errors import DocumentError, PageError
 
@@ -56,8 +56,8 @@ class ImagePages:
             self._file.close()
             if isinstance(error, MemoryError) or getattr(error, "errno", None) is not None:
                 raise
-            told = "its header cannot be read" if isinstance(error, UnidentifiedImageError) else error
-            raise DocumentError(f"damaged {kind} image: {told}") from error
+            reason = "its header cannot be read" if isinstance(error, UnidentifiedImageError) else error
+            raise DocumentError(f"damaged {kind} image: {reason}") from error
         self.page_count = len(self._frames) + bool(self._stopped)
         self._flags = ("first_frame_only",) if animated else ()
 

@@ -75,7 +75,7 @@ class Doubt(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class PageText:
+class PageContent:
     """What a page's content says without drawing it. Boxes in points of the page as it is shown.
 
     ``words`` are all on the page, ``rules`` thin boxes, ``shapes`` filled outlines.
@@ -89,7 +89,7 @@ class PageText:
     too_much: bool = False
 
 
-def find_doubt(page: PageText, draw: Callable[[], Picture]) -> Doubt | None:
+def find_doubt(page: PageContent, draw: Callable[[], Picture]) -> Doubt | None:
     """The first reason not to trust a page's words, or None.
 
     ``draw`` gives the page as a small picture; it is called only when all else is well.
@@ -139,7 +139,7 @@ def _is_cipher(text: str) -> bool:
     return likeness < (MIN_LIKENESS if letters >= MIN_LETTERS else MIN_FEW_LIKENESS)
 
 
-def _doubt_of_ink(page: PageText, words: Sequence[Word], picture: Picture) -> Doubt | None:
+def _doubt_of_ink(page: PageContent, words: Sequence[Word], picture: Picture) -> Doubt | None:
     """Compare where the words are with where the page has ink."""
     gray = picture.gray
     scale = gray.shape[1] / page.size[0], gray.shape[0] / page.size[1]

@@ -10,6 +10,7 @@ from itertools import pairwise
 from statistics import median
 
 from actors.layout.compose import compose
+from actors.layout.geometry import hull
 from actors.layout.lines import Box, ComposedPage, Rules, TextLine
 from results.rows import Region
 
@@ -20,7 +21,6 @@ UPRIGHT_DEGREES = 10
 THICKEST_RULE = 3.0
 SHORTEST_RULE = 12.0
 MAX_RULES = 2_000
-TURNS = (0, 90, 180, 270)
 SLANTED = -1
 LIGATURES = {0xFB00 + i: text for i, text in enumerate(("ff", "fi", "fl", "ffi", "ffl", "st", "st"))}
 
@@ -84,7 +84,7 @@ def _compose_turned(
 ) -> ComposedPage:
     width, height = size
     turned = [replace(word, box=_turn_box(word.box, turn, width, height)) for word in words]
-    lines = find_rules(_turn_box(box, turn, width, height) for box in rules)
+    lines = rules_among(_turn_box(box, turn, width, height) for box in rules)
     sides = (height, width) if turn in (90, 270) else (width, height)
     page = compose(list(text_lines(turned)), *sides, lines)
     back = -turn % 360 if turn != SLANTED else SLANTED
@@ -137,25 +137,18 @@ def _cut(row: Sequence[Word]) -> Iterator[TextLine]:
     gaps = [_gap(a, b) for a, b in pairwise(row)]
     widest = min(max(WIDEST_SPACE, JUSTIFIED * median(gaps)), WIDEST_JUSTIFIED) if gaps else WIDEST_SPACE
     start = 0
-    for place, gap in enumerate(gaps, 1):
+    for index, gap in enumerate(gaps, 1):
         if gap > widest:
-            yield _line(row[start:place])
-            start = place
+            yield _line(row[start:index])
+            start = index
     yield _line(row[start:])
 
 
 def _line(words: Sequence[Word]) -> TextLine:
-    boxes = [word.box for word in words]
-    box = (
-        min(b[0] for b in boxes),
-        min(b[1] for b in boxes),
-        max(b[2] for b in boxes),
-        max(b[3] for b in boxes),
-    )
-    return TextLine(" ".join(word.text for word in words), box, size=max(word.size for word in words))
+    return TextLine(" ".join(word.text for word in words), hull(words), size=max(word.size for word in words))
 
 
-def find_rules(boxes: Iterable[Box]) -> Rules:
+def rules_among(boxes: Iterable[Box]) -> Rules:
     """Ruled lines among the boxes of what is drawn; none where there are too many to be a table's."""
     horizontal, vertical = [], []
     for x1, y1, x2, y2 in boxes:

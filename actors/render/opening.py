@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 
-from actors.render.config import RenderConfig
 from actors.render.image import ImagePages
 from actors.render.kinds import HEAD_BYTES, PDF, document_kind
 from actors.render.limits import HardLimits, is_out_of_memory
 from actors.render.raster import OpenPages
+from actors.render.settings import RenderConfig
 from actors.sources.cache import LocatedSource, SourceCache
 from actors.sources.local import unreadable
 from manifests.documents import Document, sources_version
@@ -58,12 +57,6 @@ class OpenFailure(DocumentError):
 
     def __str__(self) -> str:
         return str(self.args[0])
-
-
-@dataclass(frozen=True, slots=True)
-class _Kept:
-    source: LocatedSource
-    pages: OpenPages
 
 
 class OpenDocuments:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from actors.layout.lines import Box
 from actors.render.mupdf import mupdf
 
 LEAST_POINTS = 1.0
@@ -16,8 +17,6 @@ USUAL = (0.0, 0.0, 612.0, 792.0)
 """What MuPDF takes for a page without a media box."""
 UNITS = (1e-3, 1e5)
 """User units that may be meant; others count as 1."""
-
-Box = tuple[float, float, float, float]
 
 
 def mend_boxes(page: Any) -> bool:
@@ -55,7 +54,7 @@ def _rect(array: Any) -> Box | None:
     """The box of an array of four numbers, its corners sorted; None where it holds next to nothing."""
     if array is None:
         return None
-    x1, y1, x2, y2 = (mupdf.ll_pdf_to_real(mupdf.ll_pdf_array_get(array, place)) for place in range(4))
+    x1, y1, x2, y2 = (mupdf.ll_pdf_to_real(mupdf.ll_pdf_array_get(array, index)) for index in range(4))
     box = min(x1, x2), min(y1, y2), max(x1, x2), max(y1, y2)
     sound = all(map(math.isfinite, box)) and min(box[2] - box[0], box[3] - box[1]) >= LEAST_POINTS
     return box if sound else None

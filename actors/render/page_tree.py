@@ -49,17 +49,17 @@ def read_page_tree(document: Any) -> PageTree:
     if not leaves:
         raise DocumentError("the PDF has no pages")
     missing = {
-        place: f"page {place} is named in the document's page tree, but it is not there"
-        for place, (leaf, _) in enumerate(leaves, 1)
+        index: f"page {index} is named in the document's page tree, but it is not there"
+        for index, (leaf, _) in enumerate(leaves, 1)
         if not leaf
     }
     if ends_well and not missing and count == len(leaves):
         return PageTree(count, {})
     absent = max(0, count - len(leaves))
     held = len(leaves)
-    told = f"the document says that it has {count} pages, but its page tree holds {held}"
+    reason = f"the document says that it has {count} pages, but its page tree holds {held}"
     page_count = held + (absent if absent <= MAX_ABSENT else 1)
-    missing.update(dict.fromkeys(range(held + 1, page_count + 1), told))
+    missing.update(dict.fromkeys(range(held + 1, page_count + 1), reason))
     return PageTree(page_count, missing, True, tuple(_flatten(document, leaves)))
 
 
@@ -99,8 +99,8 @@ def _is_page(node: Pointer, depth: int) -> bool:
 
 
 def _kids(kids: Pointer, inherited: Inherited) -> Iterator[tuple[Pointer, Inherited]]:
-    for place in range(mupdf.ll_pdf_array_len(kids)):
-        yield mupdf.ll_pdf_array_get(kids, place), inherited
+    for index in range(mupdf.ll_pdf_array_len(kids)):
+        yield mupdf.ll_pdf_array_get(kids, index), inherited
 
 
 def _handed_down(node: Pointer, inherited: Inherited) -> Inherited:

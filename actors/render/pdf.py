@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 from actors.render.blank import is_blank
-from actors.render.config import RenderConfig
 from actors.render.image_sizes import ImageSizes
 from actors.render.mupdf import mupdf, pymupdf
 from actors.render.page_boxes import mend_boxes
@@ -24,6 +23,7 @@ from actors.render.raster import (
     fit_scale,
     refuse_many_pixels,
 )
+from actors.render.settings import RenderConfig
 from actors.render.text_layer import find_layer
 from manifests.errors import DocumentError, PageError
 
@@ -57,7 +57,7 @@ class PdfPages:
         try:
             _unlock(self._document, config.password.get_secret_value())
             self._tree = self._read_tree()
-            self._spoken = bool(_messages())
+            self._has_warned = bool(_messages())
         except BaseException:
             self._document.close()
             raise
@@ -116,8 +116,8 @@ class PdfPages:
             raise beyond_last_page(page, self.page_count)
         if page in self._tree.missing:
             raise PageError(self._tree.missing[page])
-        if self._spoken and page not in self._messages:
-            self._forget()
+        if self._has_warned and page not in self._messages:
+            self._drop_parsed()
         pymupdf.TOOLS.reset_mupdf_warnings()
         total = 0
         try:
@@ -128,20 +128,20 @@ class PdfPages:
             refuse_many_pixels(*largest, self._config.max_source_pixels, "an image in the page")
             yield loaded, self._scale(loaded.rect)
         finally:
-            self._listen(page)
+            self._keep_warning(page)
             self._cached_pixels += total
             if self._cached_pixels > CACHED_PIXELS:
                 self.release_memory()
 
-    def _listen(self, page: int) -> None:
-        """Keep the first thing that MuPDF said since it was last listened to."""
+    def _keep_warning(self, page: int) -> None:
+        """Keep the first thing that MuPDF said since it was last asked."""
         if messages := _messages():
             self._messages.setdefault(page, messages[0])
-            self._spoken = True
+            self._has_warned = True
 
-    def _forget(self) -> None:
+    def _drop_parsed(self) -> None:
         """Drop what MuPDF parsed and decoded, so that it says of a broken object again that it is."""
-        self._spoken = False
+        self._has_warned = False
         if not self._tree.mended:  # of which the new tree lives in memory alone
             mupdf.ll_pdf_clear_xref(self._pdf.m_internal)
         pymupdf.TOOLS.store_shrink(100)

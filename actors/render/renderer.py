@@ -8,12 +8,12 @@ from dataclasses import dataclass, field, replace
 
 from actors.chunks import Chunk, RenderedPage
 from actors.render.blank import is_blank
-from actors.render.config import RenderConfig, TextLayerUse
 from actors.render.heap import keep_freed_memory
 from actors.render.image import encode_jpeg
 from actors.render.limits import HardLimits, is_out_of_memory
 from actors.render.opening import OpenDocuments, OpenFailure, out_of_memory
 from actors.render.raster import FoundLayer, OpenPages, Raster, RgbArray
+from actors.render.settings import RenderConfig, TextLayerUse
 from actors.render.together import FIRST_PAGE, shown_together
 from actors.sources.cache import SourceCache
 from manifests.documents import Document, sources_version

@@ -11,7 +11,7 @@ import numpy as np
 from actors.chunks import TextLayer
 from actors.layout.lines import Box
 from actors.render.ink import Gray
-from actors.render.layer_trust import Doubt, PageText, find_doubt, is_garbled
+from actors.render.layer_trust import Doubt, PageContent, find_doubt, is_garbled
 from actors.render.layer_words import THICKEST_RULE, Word, clean, compose_words, once, text_lines, turn_of
 from actors.render.mupdf import mupdf, pymupdf
 from actors.render.raster import FoundLayer
@@ -73,7 +73,7 @@ def find_layer(page: Any, scale: float, flags: tuple[str, ...] = ()) -> FoundLay
     return FoundLayer(layer, *_rendered_size(page.rect, scale), flags)
 
 
-def _composed(text: PageText, doubt: Doubt | None, page: Any) -> TextLayer | None:
+def _composed(text: PageContent, doubt: Doubt | None, page: Any) -> TextLayer | None:
     """The layer, if it is of any use."""
     words = [word for word in text.words if word.visible != (doubt is Doubt.INVISIBLE)]
     if doubt not in (None, Doubt.INVISIBLE) or (doubt and is_garbled(words)):
@@ -102,18 +102,18 @@ def _rendered_size(rect: Any, scale: float) -> tuple[int, int]:
     return pixels.x1 - pixels.x0, pixels.y1 - pixels.y0
 
 
-def _page_text(page: Any) -> PageText:
+def _page_text(page: Any) -> PageContent:
     """What MuPDF's text device collects, in points of the page as it is shown."""
     size = (page.rect.width, page.rect.height)
     textpage = _textpage(page, _TEXT | _IMAGES)
     blocks = list(islice(_blocks(textpage), MAX_BLOCKS + 1))
     if not any(block.type == mupdf.FZ_STEXT_BLOCK_TEXT for block in blocks) and len(blocks) <= MAX_BLOCKS:
-        return PageText((), (), (), (), size)
+        return PageContent((), (), (), (), size)
     if len(blocks) > MAX_BLOCKS or len(textpage.extractText()) > MAX_CHARACTERS:
-        return PageText((), (), (), (), size, too_much=True)
+        return PageContent((), (), (), (), size, too_much=True)
     paths = _Paths.of(page)
     if paths.count > MAX_PATHS:
-        return PageText((), (), (), (), size, too_much=True)
+        return PageContent((), (), (), (), size, too_much=True)
     images = tuple(_box(block.bbox) for block in blocks if block.type == mupdf.FZ_STEXT_BLOCK_IMAGE)
     vectors = _VECTORS if paths.count and not paths.any_long else 0
     if images or vectors:  # images not again: as dictionaries they would be encoded, which takes long
@@ -126,7 +126,7 @@ def _page_text(page: Any) -> PageText:
         elif block["type"] == mupdf.FZ_STEXT_BLOCK_VECTOR and block["isrect"]:
             rules += _rules(block["bbox"], block["stroked"])
     on_page = tuple(once(word for word in words if word.text and _is_on_page(word.box, size)))
-    return PageText(on_page, images, tuple(rules), tuple(paths.filled), size)
+    return PageContent(on_page, images, tuple(rules), tuple(paths.filled), size)
 
 
 class _Paths(mupdf.FzDevice2):  # type: ignore[misc]

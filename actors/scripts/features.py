@@ -135,7 +135,7 @@ def vector(text: str, score: float, aspect: float, vocabulary: Mapping[str, int]
     found = grams(text)
     scale = 1.0 / max(len(text), 4)
     for gram, n in found.items():
-        place = vocabulary.get(gram)
-        if place is not None:
-            values[len(head) + place] = min(n * scale * 4, 2.0)
+        index = vocabulary.get(gram)
+        if index is not None:
+            values[len(head) + index] = min(n * scale * 4, 2.0)
     return values

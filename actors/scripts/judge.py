@@ -159,5 +159,5 @@ class _Network:
 def _network() -> _Network:
     with np.load(DATA, allow_pickle=False) as data:
         weights = [data[k].astype(np.float32) for k in ("hidden", "hidden_bias", "out", "out_bias")]
-        grams = {str(gram): place for place, gram in enumerate(data["grams"])}
+        grams = {str(gram): index for index, gram in enumerate(data["grams"])}
         return _Network(tuple(str(c) for c in data["classes"]), grams, *weights)

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from actors.sources.files import CacheFiles, Entry
+from actors.sources.files import CachedSource, CacheFiles
 from actors.sources.local import LocalFiles, unreadable
 from manifests.blame import FolderGone
 from manifests.documents import Document
@@ -79,7 +79,7 @@ class SourceCache:
 
     def _fetch_or_verify(
         self, files: CacheFiles, key: str, document: Document, max_source_bytes: int
-    ) -> Entry:
+    ) -> CachedSource:
         """With the entry locked: what another process fetched meanwhile, else fetch it."""
         entry = files.get(key)
         if entry is None:
@@ -88,10 +88,10 @@ class SourceCache:
                 size = document.size or source.stat(document.uri).size
                 _check_size(document.uri, size, max_source_bytes)
                 fetched = files.fitted(lambda: source.fetch(document.uri, part), size, key)
-            entry = Entry(fetched, _verified(part, document))
+            entry = CachedSource(fetched, _verified(part, document))
             files.add(key, entry)
         elif document.sha256 and entry.sha256 != document.sha256.lower():
-            entry = Entry(entry.stat, _verified(files.path(key), document))
+            entry = CachedSource(entry.stat, _verified(files.path(key), document))
             files.write_entry(key, entry)
         return entry
 
@@ -109,7 +109,7 @@ class SourceCache:
             return
         with files.locked(key):
             if not files.has_note(key):
-                files.write_entry(key, Entry(located.stat, _verified(located.path, document)))
+                files.write_entry(key, CachedSource(located.stat, _verified(located.path, document)))
 
     def _remote_source(self, uri: str) -> RemoteSource:
         scheme = uri.partition("://")[0].lower()

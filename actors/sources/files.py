@@ -31,7 +31,7 @@ KEEP_FRACTION = 0.9
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class CachedSource:
     """What was fetched, and the sha256 it was found to have (``""``: never asked)."""
 
     stat: SourceStat
@@ -104,7 +104,7 @@ class CacheFiles:
         """Where to fetch to; only while the key is locked."""
         return self._folder / f"{key}.part"
 
-    def get(self, key: str) -> Entry | None:
+    def get(self, key: str) -> CachedSource | None:
         """The entry, if its file is here too."""
         entry = self._read_facts(key)
         return entry if entry and self.path(key).exists() else None
@@ -118,13 +118,13 @@ class CacheFiles:
         with suppress(OSError):
             os.utime(self.path(key))
 
-    def add(self, key: str, entry: Entry) -> None:
+    def add(self, key: str, entry: CachedSource) -> None:
         """Make the partial file the entry's; then evict others while there are too many bytes."""
         with self._usable():
             self.partial_path(key).replace(self.path(key))
         self.write_entry(key, entry, entry.stat.size)
 
-    def write_entry(self, key: str, entry: Entry, file_bytes: int = 0) -> None:
+    def write_entry(self, key: str, entry: CachedSource, file_bytes: int = 0) -> None:
         """Write the facts of a key that is locked, and count what was added."""
         facts = {"size": entry.stat.size, "version": entry.stat.version, "sha256": entry.sha256}
         temporary = self._folder / f"{key}.facts"
@@ -140,10 +140,10 @@ class CacheFiles:
     def _facts_path(self, key: str) -> Path:
         return self._folder / f"{key}.json"
 
-    def _read_facts(self, key: str) -> Entry | None:
+    def _read_facts(self, key: str) -> CachedSource | None:
         try:
             facts = json.loads(self._facts_path(key).read_text())
-            return Entry(SourceStat(facts["size"], facts["version"]), facts["sha256"])
+            return CachedSource(SourceStat(facts["size"], facts["version"]), facts["sha256"])
         except (FileNotFoundError, ValueError, KeyError):
             return None
 

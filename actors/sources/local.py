@@ -8,11 +8,11 @@ import stat
 from dataclasses import dataclass
 from pathlib import Path
 
-from manifests.blame import Place, Symptom, is_documents_fault, local_symptom
+from manifests.blame import Nearby, Symptom, is_documents_fault, local_symptom
 from manifests.documents import Document, local_path
 from manifests.errors import DocumentError, SourceUnavailable
 from manifests.files import irregular_kind, open_regular
-from manifests.places import look_around
+from manifests.local_files import look_around
 
 _REFUSED = (errno.EACCES, errno.EPERM)
 
@@ -40,22 +40,22 @@ class LocalFiles:
         path = local_path(document.uri)
         first = found = _ask(path)
         if isinstance(first, _Refusal):
-            place = self._look_around(path, first.symptom)
+            nearby = self._look_around(path, first.symptom)
             found = _ask(path)
             if isinstance(found, _Refusal):
                 symptom = found.symptom if found.symptom is first.symptom else Symptom.OUTAGE
-                raise _error(document, path, _Refusal(symptom, found.reason), place)
+                raise _error(document, path, _Refusal(symptom, found.reason), nearby)
         assert not isinstance(found, _Refusal)  # noqa: S101  for the type checker
         self._witness = path
         return path, found
 
-    def _look_around(self, path: Path, symptom: Symptom) -> Place:
+    def _look_around(self, path: Path, symptom: Symptom) -> Nearby:
         """Evidence about the place. A file that may not be read is measured by one that may."""
         if symptom is not Symptom.DENIED:
             return look_around(path)
         witness = self._witness
         if witness and witness != path and _on_one_device(witness, path) and _may_be_read(str(witness)):
-            return Place.SIBLING_SEEN
+            return Nearby.SIBLING_SEEN
         return look_around(path, _may_be_read)
 
 
@@ -66,7 +66,7 @@ def unreadable(path: Path, uri: str, error: OSError) -> DocumentError | SourceUn
     can be read.
     """
     reason = error.strerror or str(error)
-    if error.errno in (errno.EIO, *_REFUSED) and look_around(path, _may_be_read) is Place.SIBLING_SEEN:
+    if error.errno in (errno.EIO, *_REFUSED) and look_around(path, _may_be_read) is Nearby.SIBLING_SEEN:
         return DocumentError(f"cannot be read: {reason}")
     return SourceUnavailable(f"{uri}: cannot be read at present: {reason}")
 
@@ -92,17 +92,17 @@ def _ask(path: Path) -> os.stat_result | _Refusal:
 
 
 def _error(
-    document: Document, path: Path, refusal: _Refusal, place: Place
+    document: Document, path: Path, refusal: _Refusal, nearby: Nearby
 ) -> DocumentError | SourceUnavailable:
-    if is_documents_fault(refusal.symptom, place, document.was_listed):
+    if is_documents_fault(refusal.symptom, nearby, document.was_listed):
         return DocumentError(f"{document.uri}: {refusal.reason}")
     remedy = {
-        Place.EMPTY: f": its folder {path.parent} is empty: is it mounted?",
-        Place.FOLDER_MISSING: f": its folder {path.parent} is gone: was it renamed, or is it not mounted?",
-        Place.UNREACHABLE: f": nothing in its folder {path.parent} can be read either",
-        Place.SIBLING_SEEN: " at present",
+        Nearby.EMPTY: f": its folder {path.parent} is empty: is it mounted?",
+        Nearby.FOLDER_MISSING: f": its folder {path.parent} is gone: was it renamed, or is it not mounted?",
+        Nearby.UNREACHABLE: f": nothing in its folder {path.parent} can be read either",
+        Nearby.SIBLING_SEEN: " at present",
     }
-    return SourceUnavailable(f"{document.uri}: {refusal.reason}{remedy[place]}")
+    return SourceUnavailable(f"{document.uri}: {refusal.reason}{remedy[nearby]}")
 
 
 def _on_one_device(one: Path, other: Path) -> bool:

@@ -11,7 +11,7 @@ from pathlib import Path
 import yaml
 from rich.console import Console
 
-from actors.engines.config import EngineConfig
+from actors.engines.settings import EngineConfig
 from benchmarks.quality import tables
 from benchmarks.quality.measure import ClassScore, KnownFile, fresh_files, measure, sample_files
 from benchmarks.quality.readers import BARE, BareTesseract, EngineReader, Reader, installed_languages

@@ -18,10 +18,10 @@ from PIL import Image
 
 from actors.chunks import RenderedPage
 from actors.engines.base import SCRIPT_FLAG, Request
-from actors.engines.config import EngineConfig
 from actors.engines.load import load_engine
-from actors.render.config import RenderConfig
+from actors.engines.settings import EngineConfig
 from actors.render.renderer import Renderer
+from actors.render.settings import RenderConfig
 from actors.sources.cache import SourceCache
 from manifests.documents import Document
 from manifests.errors import EngineError

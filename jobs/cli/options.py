@@ -154,7 +154,7 @@ def takes_settings(*settings: str) -> Callable[[Callable[..., None]], SettingsCo
 
 def _options(settings: Iterable[str]) -> Iterator[inspect.Parameter]:
     from jobs.config import JobConfig
-    from jobs.settings import settings_of
+    from jobs.setting_names import settings_of
 
     declared = dict(settings_of(JobConfig))
     for panel, flags in FLAGS.items():

@@ -38,7 +38,7 @@ class Failure:
 
 
 @dataclass(frozen=True, slots=True)
-class Judgement:
+class Decision:
     """What becomes of failures that were held: rows to write, and pages to read once more."""
 
     write: Sequence[Failure] = ()
@@ -54,7 +54,7 @@ class Breaker:
     def __init__(self, *, proven: bool = False, had_second_try: set[Key] | None = None) -> None:
         self._proven = proven
         self._held: dict[Key, Failure] = {}
-        self._cleared = Judgement([], [])
+        self._cleared = Decision([], [])
         self._had_second_try: set[Key] = set() if had_second_try is None else had_second_try
         self._recent: deque[bool] = deque(maxlen=WINDOW)
         self._in_a_row = 0
@@ -109,7 +109,7 @@ class Breaker:
     def drop(self, is_gone: Callable[[Key], bool]) -> None:
         """Forget pages that are nobody's any more."""
         self._held = {key: failure for key, failure in self._held.items() if not is_gone(key)}
-        self._cleared = Judgement(
+        self._cleared = Decision(
             [failure for failure in self._cleared.write if not is_gone(failure.key)],
             [failure for failure in self._cleared.again if not is_gone(failure.key)],
         )
@@ -117,7 +117,7 @@ class Breaker:
     def give_back(self) -> list[Failure]:
         """Pages to be read by another engine, since this one is gone or at fault."""
         failures = [*self._held.values(), *self._cleared.again, *self._cleared.write]
-        self._held, self._cleared = {}, Judgement([], [])
+        self._held, self._cleared = {}, Decision([], [])
         return failures
 
     # Decisions
@@ -140,15 +140,15 @@ class Breaker:
         may_tell = self._has_control and not self.fault
         return bool(self._held) and may_tell and (self.is_tripped or nothing_else)
 
-    def judge(self, *, nothing_else: bool) -> Judgement:
+    def decide(self, *, nothing_else: bool) -> Decision:
         """What has been decided since the last time."""
         if nothing_else and self._held and not self._has_control and not self.fault:
             if self._proven or len(self._held) <= FEW:
                 self._clear()
             else:
                 self._blame_engine("")
-        judged, self._cleared = self._cleared, Judgement([], [])
-        return judged
+        decided, self._cleared = self._cleared, Decision([], [])
+        return decided
 
     @property
     def main_reason(self) -> str:
@@ -165,7 +165,7 @@ class Breaker:
                 again.append(failure)
             else:
                 write.append(failure)
-        self._cleared = Judgement(write, again)
+        self._cleared = Decision(write, again)
         self._held = {}
         self._in_a_row = self._control_failures = 0
         self.is_tripped = False

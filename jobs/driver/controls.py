@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -9,18 +10,41 @@ from manifests import samples
 from manifests.documents import Document
 from manifests.work import PROBE_UNIT, RenderCall, RenderItem
 
+MAX_LOST_CONTROLS = 3
+ALONE = "alone"
+"""A control that is rendered to tell about deaths."""
+TO_READ = "to read"
+"""A control that is rendered for an engine."""
 MAX_BYTES = 2**36
 MAX_S = 60.0
 _FOLDER = Path(samples.__file__).parent / "documents"
-_TO_RENDER = Document("pagefleet/control.pdf", str(_FOLDER / "letter.pdf"))
-_TO_READ = Document("pagefleet/control.jpg", str(_FOLDER / "cards" / "box label.jpg"))
+_PDF = Document("pagefleet/control.pdf", str(_FOLDER / "letter.pdf"))
+_PICTURE = Document("pagefleet/control.jpg", str(_FOLDER / "cards" / "box label.jpg"))
 """A picture has no text layer that could be taken instead of what an engine reads."""
 
 
 def render_control(*, to_read: bool, encode: bool = False) -> RenderCall:
     """A call that renders one page: of a PDF, to see whether that works, or ``to_read`` by an engine."""
-    item = RenderItem(0, _TO_READ if to_read else _TO_RENDER)
+    item = RenderItem(0, _PICTURE if to_read else _PDF)
     return RenderCall(PROBE_UNIT, 1, (item,), max_pages=1, max_bytes=MAX_BYTES, max_s=MAX_S, encode=encode)
+
+
+@dataclass(slots=True)
+class ControlCall:
+    """The rendering of the built-in page for engines: whether it is wanted, and how often it was lost."""
+
+    wanted: bool = False
+    losses: int = 0
+
+    def lost(self) -> None:
+        self.losses += 1
+        self.wanted = self.losses < MAX_LOST_CONTROLS
+
+    def gave_up(self) -> bool:
+        """Whether it was lost too often; says so once."""
+        gave_up = self.losses >= MAX_LOST_CONTROLS
+        self.losses = 0 if gave_up else self.losses
+        return gave_up
 
 
 class Control:

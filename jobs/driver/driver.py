@@ -25,21 +25,19 @@ from cluster.fleet import (
     UnitSealed,
 )
 from jobs.driver import events
-from jobs.driver.events import Watcher
-from jobs.driver.judge import Judge
-from jobs.driver.liveness import Liveness, Stopped, TimeLimits, describe
-from jobs.driver.open_unit import OpenUnit
+from jobs.driver.events import Observer
+from jobs.driver.failure_handler import FailureHandler
 from jobs.driver.plan_queue import PlanQueue, QueuedUnit, UnitClaims
 from jobs.driver.read_queue import ReadQueue
 from jobs.driver.render_queue import RenderQueue
 from jobs.driver.room import room_for
-from jobs.driver.snapshot import Progress, Snapshot
-from jobs.driver.standing import take_snapshot
+from jobs.driver.running_unit import RunningUnit
+from jobs.driver.snapshot import Progress, Snapshot, take_snapshot
+from jobs.driver.watchdog import Stopped, TimeLimits, Watchdog, describe
 from manifests.errors import JobError
 from manifests.pages import DOCUMENT_PAGE
-from manifests.units import UnitPlan
+from results.open_unit import ANSWERED
 from results.read_report import ReadReport
-from results.rows import Status
 
 POLL_S = 0.1
 MAX_OPEN_UNITS = 8
@@ -67,7 +65,7 @@ class DriverConfig:
 class Driver:
     """Runs plans on a fleet until every unit is sealed. One instance, one run."""
 
-    def __init__(self, fleet: Fleet, claims: UnitClaims, config: DriverConfig, watcher: Watcher) -> None:
+    def __init__(self, fleet: Fleet, claims: UnitClaims, config: DriverConfig, observer: Observer) -> None:
         proven = config.was_ever_read
         self.progress = Progress()
         self.reading = ReadQueue(fleet.stored, proven=proven)
@@ -80,24 +78,24 @@ class Driver:
         self._fleet = fleet
         self._claims = claims
         self._config = config
-        self._watcher = watcher
-        self._units: dict[UnitKey, OpenUnit] = {}
-        self._live = Liveness(
-            TimeLimits(config.stall_s, config.start_timeout_s, config.deadline_s), watcher.on_event
+        self._observer = observer
+        self._units: dict[UnitKey, RunningUnit] = {}
+        self._watchdog = Watchdog(
+            TimeLimits(config.stall_s, config.start_timeout_s, config.deadline_s), observer.on_event
         )
-        self._judge = Judge(
+        self._failures = FailureHandler(
             self._units,
             fleet,
             (self.rendering, self.reading),
             self.progress,
             run=(config.run_id, config.fingerprint),
             proven=proven,
-            on_event=watcher.on_event,
+            on_event=observer.on_event,
         )
 
     def run(
         self,
-        plans: Iterable[QueuedUnit | UnitPlan],
+        units: Iterable[QueuedUnit],
         is_done: Callable[[QueuedUnit], bool],
         stop_asked: Callable[[], bool],
     ) -> None:
@@ -105,8 +103,8 @@ class Driver:
 
         Raises Stopped, JobError, StoreError; what is finished by then is the writer's.
         """
-        self._live.start()
-        queue = PlanQueue(plans, self._claims, is_done, self._sealed_before)
+        self._watchdog.start()
+        queue = PlanQueue(units, self._claims, is_done, self._sealed_before)
         while True:
             if stop_asked():
                 raise Stopped("stopped")
@@ -120,29 +118,29 @@ class Driver:
                 self._on(event)
             for unit_id in self._claims.lost():
                 self._give_up(unit_id, queue)
-            self._watcher.on_tick(self.snapshot())
+            self._observer.on_tick(self.snapshot())
 
     def snapshot(self) -> Snapshot:
         """Where the run stands."""
-        held = self._judge.held_failures
+        held = self._failures.held_failures
         return take_snapshot(
-            self.progress, self.rendering, self.reading, self._live, (len(self._units), held)
+            self.progress, self.rendering, self.reading, self._watchdog, (len(self._units), held)
         )
 
     # Units
 
     def _open_units(self, queue: PlanQueue) -> None:
         """Open units while there is too little to render."""
-        while self._is_hungry():
+        while self._needs_units():
             plan = queue.take()
             if plan is None:
                 break
-            self._units[(plan.unit_id, plan.generation)] = OpenUnit(plan)
+            self._units[(plan.unit_id, plan.generation)] = RunningUnit(plan)
             self._fleet.open_unit(plan)
         if queue.waits_for_others and not self._units:
-            self._live.progress()  # waiting for another process is no stall
+            self._watchdog.progress()  # waiting for another process is no stall
 
-    def _is_hungry(self) -> bool:
+    def _needs_units(self) -> bool:
         waiting = self.rendering.sources.units
         if len(self._units) - min(len(waiting), MAX_WAITING_UNITS) >= MAX_OPEN_UNITS:
             return False
@@ -157,21 +155,21 @@ class Driver:
     def _opened(self, event: UnitOpened) -> None:
         unit = self._units[event.unit]
         unit.opened = True
-        self._live.progress()
+        self._watchdog.progress()
         items, answered = unit.left_to_read(
             event.states, self.rendering.page_counts.setdefault(event.unit, {})
         )
         self.reading.suspects.found_in_store(answered)
         self.rendering.suspects.found_in_store(answered)
-        self._judge.found_in_store(answered)
+        self._failures.found_in_store(answered)
         self.rendering.add(event.unit, items)
 
     def _settle(self) -> None:
         """Carry out what is decided, and seal units with nothing outstanding."""
         opening = any(not unit.opened for unit in self._units.values())
         rendering = len(self.rendering) or self.rendering.pages_reserved
-        if self._judge.settle(nothing_else=not opening and not rendering and self.reading.is_idle):
-            self._live.progress()
+        if self._failures.settle(nothing_else=not opening and not rendering and self.reading.is_idle):
+            self._watchdog.progress()
         for key, unit in self._units.items():
             outstanding = self.rendering.outstanding[key] + self.reading.outstanding[key]
             if unit.opened and not unit.sealing and not outstanding + unit.writes + unit.held:
@@ -182,12 +180,12 @@ class Driver:
         unit = self._units.get(event.unit)
         if unit is None:
             return
-        self._live.progress()
+        self._watchdog.progress()
         if event.report.sealed:
             del self._units[event.unit]
             self.rendering.forget(event.unit)
             self.reading.outstanding.pop(event.unit, None)
-            self._judge.drop_unit(event.unit)
+            self._failures.drop_unit(event.unit)
             self._claims.release(event.unit[0])
             self.progress.units_sealed += 1
             self.progress.documents_sealed += len(unit.plan.wanted_indexes())
@@ -206,10 +204,10 @@ class Driver:
         """Another process took the unit over."""
         for key in [key for key in self._units if key[0] == unit_id]:
             unit = self._units.pop(key)
-            self._watcher.on_event(events.UnitTakenOver(unit_id))
+            self._observer.on_event(events.UnitTakenOver(unit_id))
             self.rendering.drop(key)
             self.reading.drop(key)
-            self._judge.drop_unit(key)
+            self._failures.drop_unit(key)
             self._fleet.abandon_unit(key)
             queue.lost(unit.plan)
 
@@ -219,7 +217,7 @@ class Driver:
         room = room_for(self.rendering, self.reading, self._config.window_bytes)
         for order in self.rendering.orders(room, self.reading.replicas.nodes):
             self._fleet.render(order.renderer, order.number, order.call)
-        for read in self.reading.orders(self._judge.on_hold):
+        for read in self.reading.orders(self._failures.on_hold):
             self._fleet.read(read.replica, read.number, read.chunk, read.only)
 
     # Events
@@ -241,10 +239,10 @@ class Driver:
             case RendererUp(renderer, node):
                 self.rendering.renderer_up(renderer, node)
             case ReplicaUp():
-                self._live.loaded = True
-                self._live.progress()
+                self._watchdog.loaded = True
+                self._watchdog.progress()
                 self.reading.replica_up(event)
-                self._watcher.on_event(events.ReplicaReady(event.replica, event.engine, event.load_s))
+                self._observer.on_event(events.ReplicaReady(event.replica, event.engine, event.load_s))
             case RendererLost():
                 self._renderer_lost(event)
             case ReplicaLost():
@@ -255,27 +253,27 @@ class Driver:
     def _read(self, number: int, report: ReadReport, *, ended: bool) -> None:
         """Pages of a read came to their end, or wait for what the engine waits for."""
         if number == self.reading.control.read:
-            self._judge.control_read(report, ended=ended)
+            self._failures.control_read(report, ended=ended)
             return
         replica = self.reading.replica_of(number)
         finished = report.pages + report.failed_pages
         if report.waiting and replica:
-            self._live.engine_waits.told(replica, report.waiting, time.monotonic())
+            self._watchdog.engine_waits.on_waiting(replica, report.waiting, time.monotonic())
         elif finished or not ended:  # the end of a read says nothing of what its engine waits for
-            self._live.engine_waits.over(replica)
+            self._watchdog.engine_waits.over(replica)
         if report.pages:
-            self._live.progress()
+            self._watchdog.progress()
         self.progress.count(report)
-        answered = report.statuses.get(Status.OK, 0) + report.statuses.get(Status.FALLBACK, 0) - report.layers
-        self._judge.answered(replica, answered)
+        answered = sum(report.statuses.get(status, 0) for status in ANSWERED) - report.layers
+        self._failures.answered(replica, answered)
         unit = self.reading.unit_of(number)
         if report.failures and unit in self._units:
-            self._judge.hold(number, unit, report.failures)
+            self._failures.hold(number, unit, report.failures)
         (self.reading.done if ended else self.reading.progress)(number, finished, answered)
 
     def _rendered(self, event: RenderDone) -> None:
         if kind := self.rendering.control_kind(event.call):
-            self._judge.control_rendered(event, kind)
+            self._failures.control_rendered(event, kind)
             return
         node = self.rendering.node_of(event.call)
         key = self.rendering.done(event.call, event.report)
@@ -289,26 +287,26 @@ class Driver:
         if event.report.covered:
             self.reading.add(key, event.chunk, node, event.report)
 
-    def _restart(self, key: UnitKey, unit: OpenUnit, doc_index: int, version: str) -> None:
+    def _restart(self, key: UnitKey, unit: RunningUnit, doc_index: int, version: str) -> None:
         """The source is not the version that was planned: all of it is read again, as it is now. One that
         changes again and again is recorded as failed instead."""
         restarts = unit.restart(doc_index, version)
         document = unit.plan.documents[doc_index]
         self._fleet.restart_document(key, doc_index, document.version)
-        self._judge.drop_document(key, doc_index)
+        self._failures.drop_document(key, doc_index)
         self.progress.changed.append(document.doc_id)
         if doc_index not in unit.given_up:
-            self._watcher.on_event(events.DocumentRestarted(document.doc_id, restarts))
+            self._observer.on_event(events.DocumentRestarted(document.doc_id, restarts))
             return
         self.rendering.close_document(key, doc_index)
         reason = f"changed while it was read, {restarts} times: read it again when it is at rest"
-        self._judge.fail(key, doc_index, DOCUMENT_PAGE, reason)
-        self._watcher.on_event(events.DocumentGivenUp(document.doc_id, restarts))
+        self._failures.fail(key, doc_index, DOCUMENT_PAGE, reason)
+        self._observer.on_event(events.DocumentGivenUp(document.doc_id, restarts))
 
     def _chunk_lost(self, read: int) -> None:
         """A chunk is gone with its node: its pages are rendered again."""
         if read == self.reading.control.read:
-            self._judge.control_lost()
+            self._failures.control_lost()
             return
         key, pages = self.reading.chunk_lost(read)
         if unit := self._units.get(key):
@@ -317,19 +315,21 @@ class Driver:
     def _renderer_lost(self, event: RendererLost) -> None:
         self.progress.renderer_deaths += event.cause is Cause.CRASH
         suspected = self.rendering.lost(event.renderer, event.cause, event.calls, event.log_tail)
-        self._watcher.on_event(events.RendererLost(event.renderer, event.cause, suspected, event.log_tail))
+        self._observer.on_event(
+            events.RendererReplaced(event.renderer, event.cause, suspected, event.log_tail)
+        )
 
     def _replica_lost(self, event: ReplicaLost) -> None:
         self.progress.replica_deaths += event.cause is Cause.CRASH
         pages = self.reading.replicas.per_replica.get(event.replica, 0)
-        self._live.engine_waits.over(event.replica)
-        self._judge.replica_lost(event.replica)
+        self._watchdog.engine_waits.over(event.replica)
+        self._failures.replica_lost(event.replica)
         self.reading.lost(event.replica, event.cause, event.reads, event.log_tail, event.loading)
-        self._watcher.on_event(events.ReplicaLost(event.replica, event.cause, pages, event.log_tail))
+        self._observer.on_event(events.ReplicaReplaced(event.replica, event.cause, pages, event.log_tail))
 
     def _check_time(self) -> None:
-        self._live.check_deadline()
-        self._live.look_at_outages(self.rendering, self.reading)
-        if stalled := self._live.stalled():
+        self._watchdog.check_deadline()
+        self._watchdog.look_at_outages(self.rendering, self.reading)
+        if stalled := self._watchdog.stalled():
             state = describe(self._units, self.rendering, self.reading)
             raise JobError(f"{stalled}\n{state}\n{self._fleet.dump_stacks()}")

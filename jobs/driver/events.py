@@ -22,7 +22,7 @@ class ReplicaReady:
 
 
 @dataclass(frozen=True, slots=True)
-class ReplicaLost:
+class ReplicaReplaced:
     """A replica is gone and is replaced; ``pages`` is what it held."""
 
     replica: str
@@ -32,7 +32,7 @@ class ReplicaLost:
 
 
 @dataclass(frozen=True, slots=True)
-class RendererLost:
+class RendererReplaced:
     """A renderer is gone and is replaced; ``suspected``: what it was working on is tried alone."""
 
     renderer: str
@@ -131,8 +131,8 @@ class ReplicaAtFault:
 
 DriverEvent = (
     ReplicaReady
-    | ReplicaLost
-    | RendererLost
+    | ReplicaReplaced
+    | RendererReplaced
     | PageCondemned
     | DocumentRestarted
     | DocumentGivenUp
@@ -147,7 +147,7 @@ DriverEvent = (
 )
 
 
-class Watcher(Protocol):
+class Observer(Protocol):
     """Told of what goes on, for people and logs."""
 
     def on_event(self, event: DriverEvent) -> None:
@@ -157,21 +157,9 @@ class Watcher(Protocol):
         """The loop went round."""
 
 
-class QuietWatcher:
+@dataclass
+class QuietObserver:
     """Says nothing; for tests and benchmarks, which may look on at each turn and at each event."""
 
-    def __init__(
-        self,
-        on_tick: Callable[[Snapshot], None] | None = None,
-        on_event: Callable[[DriverEvent], None] | None = None,
-    ) -> None:
-        self._on_tick = on_tick
-        self._on_event = on_event
-
-    def on_tick(self, snapshot: Snapshot) -> None:
-        if self._on_tick is not None:
-            self._on_tick(snapshot)
-
-    def on_event(self, event: DriverEvent) -> None:
-        if self._on_event is not None:
-            self._on_event(event)
+    on_tick: Callable[[Snapshot], None] = lambda snapshot: None
+    on_event: Callable[[DriverEvent], None] = lambda event: None

@@ -31,7 +31,7 @@ def place_of(uri: str) -> str:
     return "/".join(folder.split("/")[:LOCAL_DEPTH])
 
 
-def pause_s(attempt: int) -> float:
+def ask_again_after_s(attempt: int) -> float:
     """How long to wait after so many failed attempts."""
     return min(MAX_PAUSE_S, FIRST_PAUSE_S * 2.0 ** min(attempt - 1, 16))
 
@@ -89,10 +89,10 @@ class SourceOutage:
         where.failed.add(key)
         if where.probing or now >= where.next_try:
             where.rounds += 1
-            where.next_try, where.probing = now + pause_s(where.rounds), False
+            where.next_try, where.probing = now + ask_again_after_s(where.rounds), False
         document = self._documents.setdefault(key, _Document(place, now))
         document.attempts += 1
-        document.due = now + pause_s(document.attempts)
+        document.due = now + ask_again_after_s(document.attempts)
 
     def answered(self, key: Any, place: str) -> None:
         """A document could be looked at; with it, all of a place that was down may be asked for, except
@@ -107,7 +107,7 @@ class SourceOutage:
     def hold(self, key: Any, place: str, now: float) -> None:
         """A document of a place that is down waits without being asked for."""
         document = self._documents.setdefault(key, _Document(place, now))
-        document.due = now + pause_s(document.attempts + 1)
+        document.due = now + ask_again_after_s(document.attempts + 1)
 
     def is_down(self, place: str) -> bool:
         where = self._places.get(place)
@@ -165,7 +165,7 @@ class EngineWaits:
     def __init__(self) -> None:
         self._waits: dict[str, tuple[str, float, float]] = {}
 
-    def told(self, replica: str, message: str, now: float) -> None:
+    def on_waiting(self, replica: str, message: str, now: float) -> None:
         """A replica's engine waits."""
         since = self._waits[replica][1] if replica in self._waits else now
         self._waits[replica] = (message, since, now)
@@ -192,18 +192,18 @@ class Announcements:
     """When a state that lasts is worth a word: at once, and every so often."""
 
     def __init__(self) -> None:
-        self._said: float | None = None
+        self._last_at: float | None = None
 
     def due(self, waiting: Waiting | None, now: float) -> bool:
         """Whether to say now that it lasts."""
-        if waiting is None or (self._said is not None and now - self._said < SAY_AGAIN_S):
+        if waiting is None or (self._last_at is not None and now - self._last_at < SAY_AGAIN_S):
             return False
-        self._said = now
+        self._last_at = now
         return True
 
     def ended(self, waiting: Waiting | None) -> bool:
         """Whether to say now that it is over, which is said once."""
-        if waiting is not None or self._said is None:
+        if waiting is not None or self._last_at is None:
             return False
-        self._said = None
+        self._last_at = None
         return True

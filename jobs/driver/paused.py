@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from cluster.fleet import UnitKey
 from jobs.driver.outages import SourceOutage, Waiting
-from jobs.driver.render_calls import Job
+from jobs.driver.render_calls import RenderJob
 
 
 class PausedJobs:
@@ -15,8 +15,8 @@ class PausedJobs:
 
     def __init__(self, outage_s: float) -> None:
         self._outage = SourceOutage(outage_s)
-        self._jobs: dict[tuple[UnitKey, int], list[Job]] = {}
-        self._free: list[Job] = []
+        self._jobs: dict[tuple[UnitKey, int], list[RenderJob]] = {}
+        self._free: list[RenderJob] = []
 
     def __len__(self) -> int:
         """How many documents wait for their source, those just being asked again included."""
@@ -40,7 +40,7 @@ class PausedJobs:
         """Why the job must stop when nothing else is left to do, '' while it may wait."""
         return self._outage.overdue(now)
 
-    def must_wait(self, job: Job, now: float) -> bool:
+    def must_wait(self, job: RenderJob, now: float) -> bool:
         """Lay a job aside if its place does not answer; whether that was done."""
         if not len(self._outage) or job.asked_again or not self._outage.is_down(job.place):
             return False
@@ -48,18 +48,18 @@ class PausedJobs:
         self._jobs.setdefault(job.key, []).append(job)
         return True
 
-    def unavailable(self, job: Job, message: str, now: float) -> None:
+    def unavailable(self, job: RenderJob, message: str, now: float) -> None:
         """A job's source did not answer."""
         self._outage.unavailable(job.key, job.place, message, now)
         self._jobs.setdefault(job.key, []).append(job)
 
-    def answered(self, job: Job) -> None:
+    def answered(self, job: RenderJob) -> None:
         """A job's source did answer: what else was laid aside of it is free."""
         if len(self._outage):
             self._outage.answered(job.key, job.place)
             self._free += self._jobs.pop(job.key, ())
 
-    def due(self, now: float) -> list[Job]:
+    def due(self, now: float) -> list[RenderJob]:
         """Jobs to try again now."""
         if not len(self._outage) and not self._free:
             return []

@@ -13,21 +13,22 @@ from manifests.units import UnitPlan
 ASK_AGAIN_S = 0.5
 
 
-class QueuedUnit(Protocol):
-    """A unit in line; its documents need not be in memory yet."""
+@dataclass(frozen=True, slots=True)
+class QueuedUnit:
+    """A unit in line, which reads so many documents; they need not be in memory yet.
 
-    @property
-    def unit_id(self) -> str: ...
+    ``open`` gives its plan, once it is claimed and not done; None when the claim did not hold after all.
+    """
 
-    @property
-    def generation(self) -> int: ...
+    unit_id: str
+    generation: int
+    wanted: int
+    open: Callable[[], UnitPlan | None]
 
-    @property
-    def wanted(self) -> int:
-        """How many documents it reads."""
-
-    def open(self) -> UnitPlan | None:
-        """Its plan, once it is claimed and not done; None when the claim did not hold after all."""
+    @classmethod
+    def of(cls, plan: UnitPlan) -> QueuedUnit:
+        """A unit whose plan is at hand."""
+        return cls(plan.unit_id, plan.generation, len(plan.wanted_indexes()), lambda: plan)
 
 
 class UnitClaims(Protocol):
@@ -43,30 +44,8 @@ class UnitClaims(Protocol):
         """Units that another process took over since the last call."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Ready:
-    """A unit whose plan is at hand."""
-
-    plan: UnitPlan
-
-    @property
-    def unit_id(self) -> str:
-        return self.plan.unit_id
-
-    @property
-    def generation(self) -> int:
-        return self.plan.generation
-
-    @property
-    def wanted(self) -> int:
-        return len(self.plan.wanted_indexes())
-
-    def open(self) -> UnitPlan:
-        return self.plan
-
-
 class PlanQueue:
-    """The plans of a run, then those that another process held, for as long as it has not sealed them.
+    """The units of a run, then those that another process held, for as long as it has not sealed them.
 
     ``is_done`` asks the store whether a unit is sealed; ``on_done`` hears how many documents such a one
     had. Asking again for what another process holds costs no request: ``results.claims`` looks.
@@ -74,12 +53,12 @@ class PlanQueue:
 
     def __init__(
         self,
-        plans: Iterable[QueuedUnit | UnitPlan],
+        units: Iterable[QueuedUnit],
         claims: UnitClaims,
         is_done: Callable[[QueuedUnit], bool],
         on_done: Callable[[int], None],
     ) -> None:
-        self._plans = (_Ready(plan) if isinstance(plan, UnitPlan) else plan for plan in plans)
+        self._units = iter(units)
         self._claims = claims
         self._is_done = is_done
         self._on_done = on_done
@@ -100,7 +79,7 @@ class PlanQueue:
 
     def take(self) -> UnitPlan | None:
         """The next unit to work on, claimed; None when there is none for now."""
-        for unit in self._plans:
+        for unit in self._units:
             if plan := self._claim(unit):
                 return plan
         self._exhausted = True

@@ -21,7 +21,7 @@ class EngineKiller:
 
 
 @dataclass(slots=True)
-class Chunk:
+class ChunkState:
     unit: UnitKey
     handle: Any
     node: str
@@ -63,7 +63,7 @@ class Read:
 
 
 @dataclass(slots=True)
-class Replica:
+class ReplicaLoad:
     node: str
     window: int
     reads: set[int] = field(default_factory=set)
@@ -80,20 +80,20 @@ class ReadOrder:
     only: tuple[int, ...] | None
 
 
-def part_pages(chunk: Chunk, only: tuple[int, ...] | None) -> int:
+def part_pages(chunk: ChunkState, only: tuple[int, ...] | None) -> int:
     """Pages of a part that keep an engine busy."""
     return chunk.to_read if only is None else len(only)
 
 
-class Replicas:
+class ReplicaLoads:
     """The replicas that are up, by name, and what they can take."""
 
     def __init__(self) -> None:
-        self.up: dict[str, Replica] = {}
+        self.up: dict[str, ReplicaLoad] = {}
         self._stores: dict[str, int] = {}
 
     def add(self, event: ReplicaUp) -> None:
-        self.up[event.replica] = Replica(event.node, event.window)
+        self.up[event.replica] = ReplicaLoad(event.node, event.window)
         self._stores[event.node] = event.store_bytes
 
     @property
@@ -123,7 +123,7 @@ class Replicas:
         """Pages each replica holds."""
         return {name: replica.pages for name, replica in self.up.items()}
 
-    def hungriest(self, excluded: Collection[str]) -> str:
+    def least_loaded(self, excluded: Collection[str]) -> str:
         """The replica that is furthest from its window, or '' when all are full."""
         free = {
             name: replica.pages / replica.window

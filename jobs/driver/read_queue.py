@@ -9,12 +9,12 @@ from typing import Any
 from cluster.fleet import Cause, ReplicaUp, UnitKey
 from jobs.driver.controls import Control
 from jobs.driver.read_parts import (
-    Chunk,
+    ChunkState,
     EngineKiller,
     Part,
     Read,
     ReadOrder,
-    Replicas,
+    ReplicaLoads,
     SuspectPage,
     part_pages,
 )
@@ -35,14 +35,14 @@ class ReadQueue:
 
     def __init__(self, stored: Stored, *, proven: bool = False) -> None:
         self._stored = stored
-        self._chunks: dict[int, Chunk] = {}
+        self._chunks: dict[int, ChunkState] = {}
         self._ready: deque[Part] = deque()
         self._reads: dict[int, Read] = {}
         self._aside = ""
         self._next = 0
         self.suspects: Suspects[SuspectPage] = Suspects(REPLICAS, proven=proven)
         self.control = Control()
-        self.replicas = Replicas()
+        self.replicas = ReplicaLoads()
         self.finished_by: Counter[str] = Counter()
         self.outstanding: Counter[UnitKey] = Counter()
         self.image_bytes = 0
@@ -80,7 +80,7 @@ class ReadQueue:
         """Take a rendered chunk."""
         self._next += 1
         pages = [(i, page) for i, span in report.covered for page in span]
-        self._chunks[self._next] = Chunk(unit, handle, node, pages, report.to_read, report.image_bytes)
+        self._chunks[self._next] = ChunkState(unit, handle, node, pages, report.to_read, report.image_bytes)
         self.image_bytes += report.image_bytes
         self.outstanding[unit] += 1
         self._ready.append(Part(self._next))
@@ -113,7 +113,7 @@ class ReadQueue:
         control = self.control
         if control.is_due and control.replica != self._aside and control.replica in self.replicas.up:
             orders.append(self._read_control(alone=False))
-        while self._ready and (name := self.replicas.hungriest({self._aside, *hold})):
+        while self._ready and (name := self.replicas.least_loaded({self._aside, *hold})):
             orders.append(self._read(name, self._pick(self.replicas.up[name].node)))
         return orders
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 from cluster.fleet import Cause, UnitKey
-from jobs.driver.controls import render_control
+from jobs.driver.controls import TO_READ, render_control
 from jobs.driver.outages import place_of
 from jobs.driver.suspects import Death, Suspect
 from manifests.pages import DOCUMENT_PAGE, PageSpan, plan_pages, subtract_pages
@@ -19,11 +19,6 @@ MAX_CALL_BYTES = 32 * 2**20
 MAX_CALL_S = 1.0
 MAX_CALL_DOCUMENTS = 64
 ROOM_FOR_ERROR = 1.5
-MAX_LOST_CONTROLS = 3
-ALONE = "alone"
-"""A control that is rendered to tell about deaths."""
-TO_READ = "to read"
-"""A control that is rendered for an engine."""
 
 ALMOST = 0.95
 SIGNS_OF_A_CRASH = ("Fatal Python error", "SIGSEGV", "SIGABRT", "SIGBUS", "SIGILL", "SIGFPE", "SIGKILL")
@@ -31,7 +26,7 @@ SIGNS_OF_A_CRASH = ("Fatal Python error", "SIGSEGV", "SIGABRT", "SIGBUS", "SIGIL
 
 
 @dataclass(frozen=True, slots=True)
-class Job:
+class RenderJob:
     """An item on its way. ``asked_again``: its source did not answer and is tried once more."""
 
     unit: UnitKey
@@ -53,7 +48,7 @@ class Job:
         """The page a renderer begins with; ``DOCUMENT_PAGE``: it is to find out."""
         return self.item.spans[0].first if self.item.spans else DOCUMENT_PAGE
 
-    def of(self, spans: Sequence[PageSpan]) -> Job:
+    def of(self, spans: Sequence[PageSpan]) -> RenderJob:
         """The same document, other pages of it."""
         return replace(self, item=RenderItem(self.item.doc_index, self.item.document, tuple(spans)))
 
@@ -63,11 +58,11 @@ class Call:
     """What a renderer has been given. A ``control`` has no jobs."""
 
     renderer: str
-    jobs: list[Job]
+    jobs: list[RenderJob]
     pages: int
     max_bytes: int
     started: float
-    suspect: Suspect[Job] | None = None
+    suspect: Suspect[RenderJob] | None = None
     control: str = ""
     dropped: bool = False
 
@@ -84,24 +79,6 @@ class Call:
             max_s=MAX_CALL_S,
             encode=encode,
         )
-
-
-@dataclass(slots=True)
-class ControlCall:
-    """The rendering of the built-in page for engines: whether it is wanted, and how often it was lost."""
-
-    wanted: bool = False
-    losses: int = 0
-
-    def lost(self) -> None:
-        self.losses += 1
-        self.wanted = self.losses < MAX_LOST_CONTROLS
-
-    def gave_up(self) -> bool:
-        """Whether it was lost too often; says so once."""
-        gave_up = self.losses >= MAX_LOST_CONTROLS
-        self.losses = 0 if gave_up else self.losses
-        return gave_up
 
 
 class CallSizes:
@@ -137,7 +114,7 @@ class Unrenderable:
     reason: str
 
 
-def split(job: Job, pages: int) -> tuple[Job, Job | None]:
+def split(job: RenderJob, pages: int) -> tuple[RenderJob, RenderJob | None]:
     """The first ``pages`` pages of a job, and the rest of it."""
     taken: list[PageSpan] = []
     spans = list(job.item.spans)
@@ -152,11 +129,11 @@ def split(job: Job, pages: int) -> tuple[Job, Job | None]:
 
 
 def take_jobs(
-    waiting: deque[Job], max_pages: int, max_documents: int, may_take: Callable[[], bool]
-) -> tuple[list[Job], Job | None]:
+    waiting: deque[RenderJob], max_pages: int, max_documents: int, may_take: Callable[[], bool]
+) -> tuple[list[RenderJob], RenderJob | None]:
     """Jobs of one unit for one call, and the rest of the last one. ``may_take`` sees to it that the first in
     line can be taken. One whose source is asked again goes by itself."""
-    jobs: list[Job] = []
+    jobs: list[RenderJob] = []
     pages = 0
     while pages < max_pages and len(jobs) < max_documents and may_take():
         if jobs and (waiting[0].unit != jobs[0].unit or waiting[0].asked_again):
@@ -169,14 +146,14 @@ def take_jobs(
     return jobs, None
 
 
-def singles(job: Job) -> list[Job]:
+def singles(job: RenderJob) -> list[RenderJob]:
     """One job per page; a document of unknown length is first only opened."""
     if not job.item.spans:
         return [job]
     return [job.of((PageSpan(page, page),)) for span in job.item.spans for page in span]
 
 
-def rest_of(job: Job, opened: OpenedDocument | None, covered: Sequence[int]) -> Job | None:
+def rest_of(job: RenderJob, opened: OpenedDocument | None, covered: Sequence[int]) -> RenderJob | None:
     """What an answer that covered these pages of the job's document left of the job."""
     if DOCUMENT_PAGE in covered or (opened is not None and opened.error):
         return None
@@ -196,14 +173,14 @@ def was_rendered(report: RenderReport) -> bool:
     return pages and not any(document.error for document in report.opened)
 
 
-def unrenderable(suspect: Suspect[Job], page_count: int, limits_s: tuple[float, float]) -> Unrenderable:
+def unrenderable(suspect: Suspect[RenderJob], page_count: int, limits_s: tuple[float, float]) -> Unrenderable:
     """The page a guilty suspect stands for. ``limits_s`` are those of an opening and of a page."""
     job = suspect.item
     reason = _reason(suspect, limits_s)
     return Unrenderable(job.unit, job.item.doc_index, job.first_page, page_count, reason)
 
 
-def _reason(suspect: Suspect[Job], limits_s: tuple[float, float]) -> str:
+def _reason(suspect: Suspect[RenderJob], limits_s: tuple[float, float]) -> str:
     of_page = bool(suspect.item.item.spans)
     what = "rendering the page" if of_page else "opening the document"
     if suspect.death is Death.HANG:
@@ -217,7 +194,7 @@ def _reason(suspect: Suspect[Job], limits_s: tuple[float, float]) -> str:
 
 
 @dataclass(slots=True)
-class Renderer:
+class RendererLoad:
     node: str
     calls: list[int] = field(default_factory=list)
 
@@ -244,7 +221,9 @@ class Room:
     idle: bool = True
 
 
-def leftovers(jobs: Sequence[Job], report: RenderReport) -> Iterator[tuple[Job, Job | None, str]]:
+def leftovers(
+    jobs: Sequence[RenderJob], report: RenderReport
+) -> Iterator[tuple[RenderJob, RenderJob | None, str]]:
     """Each job of a call, what its answer left of it, and why its source did not answer, if so."""
     opened = {document.doc_index: document for document in report.opened}
     unavailable = {source.doc_index: source.message for source in report.unavailable}

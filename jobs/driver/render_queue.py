@@ -10,16 +10,14 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 
 from cluster.fleet import Cause, UnitKey
+from jobs.driver.controls import ALONE, TO_READ, ControlCall
 from jobs.driver.paused import PausedJobs
 from jobs.driver.render_calls import (
-    ALONE,
     MAX_CALL_DOCUMENTS,
-    TO_READ,
     Call,
     CallSizes,
-    ControlCall,
-    Job,
-    Renderer,
+    RendererLoad,
+    RenderJob,
     RenderOrder,
     Room,
     Unrenderable,
@@ -50,15 +48,15 @@ class RenderQueue:
         source_outage_s: float = math.inf,
     ) -> None:
         self._limits_s = (open_timeout_s, page_timeout_s)
-        self._jobs: deque[Job] = deque()
-        self._renderers: dict[str, Renderer] = {}
+        self._jobs: deque[RenderJob] = deque()
+        self._renderers: dict[str, RendererLoad] = {}
         self._calls: dict[int, Call] = {}
         self._aside = ""
         self._next = 0
         self._sizes = CallSizes()
         self._control = ControlCall()
         self._closed: set[tuple[UnitKey, int]] = set()
-        self.suspects: Suspects[Job] = Suspects(RENDERERS, proven=proven)
+        self.suspects: Suspects[RenderJob] = Suspects(RENDERERS, proven=proven)
         self.sources = PausedJobs(source_outage_s)
         self.outstanding: Counter[UnitKey] = Counter()
         self.page_counts: dict[UnitKey, dict[int, int]] = {}
@@ -93,7 +91,7 @@ class RenderQueue:
 
     def add(self, unit: UnitKey, items: Iterable[RenderItem], *, first: bool = False) -> None:
         """Queue items; ``first`` puts them ahead of what waits."""
-        jobs = [Job(unit, item) for item in items]
+        jobs = [RenderJob(unit, item) for item in items]
         self.outstanding[unit] += len(jobs)
         if first:
             self._jobs.extendleft(reversed(jobs))
@@ -121,7 +119,7 @@ class RenderQueue:
         del self.outstanding[unit]
 
     def renderer_up(self, renderer: str, node: str) -> None:
-        self._renderers[renderer] = Renderer(node)
+        self._renderers[renderer] = RendererLoad(node)
         self.suspects.started()
         if self.suspects.is_active and not self._aside:
             self._aside = renderer
@@ -151,7 +149,7 @@ class RenderQueue:
 
     def _order_aside(self, room: Room) -> Iterator[RenderOrder]:
         """What the renderer that is set aside for suspects does next, once it holds nothing."""
-        if not self.suspects.is_active and not self._renderers.get(self._aside, Renderer("")).calls:
+        if not self.suspects.is_active and not self._renderers.get(self._aside, RendererLoad("")).calls:
             self._aside = ""
         if not self._aside and self.suspects.is_active:
             idle = [name for name, renderer in self._renderers.items() if not renderer.calls]
@@ -248,7 +246,7 @@ class RenderQueue:
 
     def _put_back(self, call: Call, report: RenderReport) -> None:
         """Queue again what the answer left of a call, later where the source did not answer."""
-        left: list[Job] = []
+        left: list[RenderJob] = []
         opened = {document.doc_index for document in report.opened}
         for job, rest, message in leftovers(call.jobs, report):
             self.outstanding[job.unit] -= 1
@@ -265,14 +263,9 @@ class RenderQueue:
                 left.append(rest)
         self._jobs.extendleft(reversed(left))
 
-    def lost(
-        self, renderer: str, cause: Cause, calls: tuple[int, ...], log_tail: str, others: int = 0
-    ) -> bool:
+    def lost(self, renderer: str, cause: Cause, calls: tuple[int, ...], log_tail: str) -> bool:
         """A renderer is gone: what it was working on may be suspected, what waited behind that, or came
-        too late, goes back in line. Returns whether something is suspected now.
-
-        ``others`` are being started and may well come up.
-        """
+        too late, goes back in line. Returns whether something is suspected now."""
         gone = self._renderers.pop(renderer, None)
         if self._aside == renderer:
             self._aside = ""
@@ -280,7 +273,7 @@ class RenderQueue:
         for number in (*reversed(late), *reversed(calls[1:])):
             self._take_back(self._calls.pop(number))
         if gone is None:
-            self.suspects.start_failed(log_tail, len(self._renderers) + others)
+            self.suspects.start_failed(log_tail, len(self._renderers))
         return any(self._ended_by(self._calls.pop(number), cause, log_tail) for number in calls[:1])
 
     def _ended_by(self, call: Call, cause: Cause, log_tail: str) -> bool:

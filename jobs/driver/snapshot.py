@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
 from results.read_report import ReadReport
 from results.rows import Status
+
+if TYPE_CHECKING:
+    from jobs.driver.read_queue import ReadQueue
+    from jobs.driver.render_queue import RenderQueue
+    from jobs.driver.watchdog import Watchdog
 
 
 @dataclass(slots=True)
@@ -53,7 +60,7 @@ class ReplicaState:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """A run at one moment. Pages are counted by status, and bytes are those of images in flight.
+    """A run at one moment. Bytes are those of images in flight.
 
     ``waiting_for`` says what all that is left waits for (sources, servers), '' while work goes on.
     ``suspects`` are tried alone or wait for that; ``held_failures`` are pages the engine could not read
@@ -61,30 +68,43 @@ class Snapshot:
     """
 
     elapsed_s: float
-    statuses: dict[str, int]
-    prompt_tokens: int
-    completion_tokens: int
-    infer_s: float
-    documents_opened: int
-    documents_sealed: int
+    progress: Progress
     units_open: int
-    units_sealed: int
-    cut_pages: int
-    to_render: int
-    rendering_pages: int
     rendered_pages_waiting: int
     in_flight_pages: int
     in_flight_bytes: int
     renderers: int
     replicas: dict[str, ReplicaState]
-    replica_deaths: int
-    renderer_deaths: int
     suspects: int
     held_failures: int
     documents_waiting_for_sources: int
     waiting_for: str
-    changed: int
 
-    @property
-    def pages(self) -> int:
-        return sum(self.statuses.values())
+
+def take_snapshot(
+    progress: Progress,
+    rendering: RenderQueue,
+    reading: ReadQueue,
+    watchdog: Watchdog,
+    counts: tuple[int, int],
+) -> Snapshot:
+    """Where a run stands; ``counts`` are its open units and the failures that are held."""
+    units_open, held_failures = counts
+    in_flight = reading.replicas.in_flight
+    return Snapshot(
+        elapsed_s=time.monotonic() - watchdog.started,
+        progress=replace(progress, statuses=progress.statuses.copy()),
+        units_open=units_open,
+        rendered_pages_waiting=reading.pages - in_flight,
+        in_flight_pages=in_flight,
+        in_flight_bytes=reading.image_bytes,
+        renderers=rendering.width,
+        replicas={
+            name: ReplicaState(pages, reading.finished_by[name])
+            for name, pages in reading.replicas.per_replica.items()
+        },
+        suspects=len(reading.suspects) + len(rendering.suspects),
+        held_failures=held_failures,
+        documents_waiting_for_sources=len(rendering.sources),
+        waiting_for=watchdog.waiting_for,
+    )

@@ -227,11 +227,6 @@ class Suspects(Generic[T]):
         """Whether a worker is to be set aside."""
         return bool(self._waiting or self._accused)
 
-    @property
-    def is_undecided(self) -> bool:
-        """Whether some are accused and not proven guilty yet."""
-        return bool(self._accused)
-
     def items(self) -> Iterable[T]:
         """What is suspected or accused."""
         return (suspect.item for suspect in (*self._waiting, *self._accused))

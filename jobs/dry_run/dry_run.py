@@ -12,20 +12,20 @@ from uuid import uuid4
 from actors.models.weights.report import gib
 from aws.s3_source import list_documents
 from jobs.config import JobConfig
+from jobs.dry_run.check_result import CheckResult, ok, problem, warning
 from jobs.dry_run.engine import engine_lines
 from jobs.factories import open_store
-from jobs.finding import Finding, ok, problem, warning
 from jobs.flow import RunOptions
-from jobs.job_file import read_job
-from jobs.job_settings import fingerprint_on
+from jobs.job_file import Entering, read_job
 from jobs.models.begun import as_begun
+from jobs.planning.output_listing import OutputListing
 from jobs.planning.planning import RunPlanner, cut_of
-from jobs.planning.stock import Stock
 from jobs.summary import total_up
 from manifests.documents import IMAGE_SUFFIXES
 from manifests.errors import PagefleetError, StoreError
 from manifests.inputs import InputSet, expand_inputs
 from manifests.survey import survey
+from results.job_claim import PATH
 from results.local_store import LocalStore
 from results.store import Store
 
@@ -42,15 +42,15 @@ def dry_run(
     Asks servers what they serve. A local output is not touched: a temporary folder in it, or in the
     nearest folder there is, is made and removed. On S3 one empty object is written and deleted.
     """
-    findings: list[Finding] = []
-    for finding in _findings(inputs, output, config, options):
-        findings.append(finding)
-        say(str(finding))
+    results: list[CheckResult] = []
+    for result in _results(inputs, output, config, options):
+        results.append(result)
+        say(str(result))
     command = options.resume_command.replace(" --dry-run", "")
-    problems = sum(finding.is_problem for finding in findings)
+    problems = sum(result.is_problem for result in results)
     if problems:
         say(f"\nthis run would not do: {problems} to mend")
-        remedies = {name: value for finding in findings for name, value in finding.remedy.items()}
+        remedies = {name: value for result in results for name, value in result.remedy.items()}
         if remedies:
             words = shlex.join(
                 word for name, value in remedies.items() for word in ("--set", f"{name}={value}")
@@ -61,9 +61,9 @@ def dry_run(
     return 0
 
 
-def _findings(
+def _results(
     inputs: Sequence[str], output: str, config: JobConfig, options: RunOptions
-) -> Iterator[Finding]:
+) -> Iterator[CheckResult]:
     found: InputSet | None = None
     try:
         found = expand_inputs(inputs, lambda uri: list_documents(uri, config.s3))
@@ -77,7 +77,7 @@ def _findings(
         yield problem("output", str(error))
 
 
-def _input_lines(found: InputSet, config: JobConfig) -> Iterator[Finding]:
+def _input_lines(found: InputSet, config: JobConfig) -> Iterator[CheckResult]:
     kinds, names, missing, size = Counter[str](), list[str](), list[str](), 0
     for document in found:
         kinds[Path(document.doc_id).suffix.lower() or Path(document.uri).suffix.lower()] += 1
@@ -105,40 +105,24 @@ def _input_lines(found: InputSet, config: JobConfig) -> Iterator[Finding]:
 
 def _output_lines(
     output: str, config: JobConfig, options: RunOptions, found: InputSet | None
-) -> Iterator[Finding]:
+) -> Iterator[CheckResult]:
     store = open_store(output, config.s3)
-    job = read_job(store)
-    stranger = None if job else next(store.list(), None)
     yield ok("output", _tried_to_write(store, output))
-    if job is None:
-        if stranger is not None:
-            yield problem(
-                "output",
-                f"{output} is not empty and holds no pagefleet job ({stranger.path}, …): "
-                "choose another output",
-            )
-        return
-    if not options.new_generation:
+    stored, job = store.read(PATH), read_job(store)
+    if job is not None and not options.new_generation:
         config = as_begun(config, job.config)
-    ours, theirs = config.result_fields(), job.config.result_fields()
-    wanted = fingerprint_on(config, job)
-    if job.fingerprint != wanted and not options.new_generation:
-        differing = [name for name in sorted({*ours, *theirs}) if ours.get(name) != theirs.get(name)]
-        yield problem(
-            "output",
-            f"{output} holds the results of a job with other settings ({', '.join(differing)}): choose "
-            "another output, or give --new-generation to read everything again into this one",
-        )
-    elif found is not None:
-        stale = wanted if job.replaced or job.fingerprint != wanted else ""
+    entering = Entering(store, config, (), options.new_generation)
+    entering(stored[0] if stored else None)  # raises what a run would be refused with
+    if job is not None and found is not None:
+        stale = entering.job.fingerprint if entering.job.replaced else ""
         overview = survey(found, cut_of(config.input))
         plan = RunPlanner(overview, config.input, store, stale, config.owed_variants()).plan(
-            Stock.take(store)
+            OutputListing.take(store)
         )
         left = sum(unit.wanted for unit in plan.units)
         left += sum(len(unit.wanted_indexes()) for unit in plan.unwritten)
-        stored = total_up(store).pages
-        yield ok("output", f"goes on: {stored:,} pages stored, {left:,} of {plan.documents:,} documents left")
+        pages = total_up(store).pages
+        yield ok("output", f"goes on: {pages:,} pages stored, {left:,} of {plan.documents:,} documents left")
 
 
 def _tried_to_write(store: Store, output: str) -> str:

@@ -9,8 +9,8 @@ from textwrap import shorten
 
 import psutil
 
-from actors.engines.config import EngineConfig
 from actors.engines.load import check_taken, load_engine
+from actors.engines.settings import EngineConfig
 from actors.models.weights.cards import Card, installed_cards
 from actors.models.weights.check import check_folder
 from actors.models.weights.guard import CHECKED_KINDS, serious
@@ -27,7 +27,7 @@ from actors.models.weights.memory import (
 from actors.models.weights.report import ModelReport, gib
 from actors.models.weights.shape import ModelShape, model_shape
 from jobs.config import JobConfig
-from jobs.finding import Finding, ok, problem, warning
+from jobs.dry_run.check_result import CheckResult, ok, problem, warning
 from jobs.flow import joins_a_cluster
 from jobs.models.gpu_groups import on_enough_gpus, published_bytes, visible_cards
 from manifests.errors import ConfigError
@@ -48,7 +48,7 @@ INSTEAD = (
 )
 
 
-def engine_lines(config: JobConfig, single_process: bool) -> Iterator[Finding]:
+def engine_lines(config: JobConfig, single_process: bool) -> Iterator[CheckResult]:
     """What there is to say of a configuration's engine, in the order in which a run needs it."""
     engine = config.engine
     elsewhere = joins_a_cluster(config) and not single_process
@@ -57,13 +57,13 @@ def engine_lines(config: JobConfig, single_process: bool) -> Iterator[Finding]:
         check_taken(engine)
     except ConfigError as error:
         yield problem("engine", str(error))
-    for finding in _lines_of_kind(engine, elsewhere):
-        if elsewhere and finding.is_problem and finding.about in OF_THIS_MACHINE:
-            finding = warning(finding.about, f"{finding.text} (here: the cluster was not looked at)")
-        yield finding
+    for result in _lines_of_kind(engine, elsewhere):
+        if elsewhere and result.is_problem and result.about in OF_THIS_MACHINE:
+            result = warning(result.about, f"{result.text} (here: the cluster was not looked at)")
+        yield result
 
 
-def _lines_of_kind(engine: EngineConfig, elsewhere: bool) -> Iterator[Finding]:
+def _lines_of_kind(engine: EngineConfig, elsewhere: bool) -> Iterator[CheckResult]:
     yield from _package_lines(engine)
     if engine.kind in ("tesseract", "auto"):
         yield _tesseract_line(engine)
@@ -83,7 +83,7 @@ def _lines_of_kind(engine: EngineConfig, elsewhere: bool) -> Iterator[Finding]:
             yield _room_for(published, engine, cards)
 
 
-def _settings(config: JobConfig) -> Finding:
+def _settings(config: JobConfig) -> CheckResult:
     engine, render = config.engine, config.render
     named = {
         name: getattr(engine, name) for name in ("model", "revision", "preset", "mode", "size", "prompt")
@@ -93,14 +93,14 @@ def _settings(config: JobConfig) -> Finding:
     return ok("engine", ", ".join([engine.kind, *words]))
 
 
-def _package_lines(engine: EngineConfig) -> Iterator[Finding]:
+def _package_lines(engine: EngineConfig) -> Iterator[CheckResult]:
     if missing := [name for name in PACKAGES.get(engine.kind, ()) if find_spec(name) is None]:
         extra = f"[{engine.kind}]" if engine.kind in CHECKED_KINDS else ""
         remedy = f"pip install -e '.{extra}' in pagefleet's folder"
         yield problem("package", f"not installed: {', '.join(missing)}: {remedy}")
 
 
-def _tesseract_line(engine: EngineConfig) -> Finding:
+def _tesseract_line(engine: EngineConfig) -> CheckResult:
     from actors.engines.tesseract.engine import TesseractEngine
 
     try:
@@ -111,7 +111,7 @@ def _tesseract_line(engine: EngineConfig) -> Finding:
         return problem("tesseract", str(error))
 
 
-def _server_lines(engine: EngineConfig) -> Iterator[Finding]:
+def _server_lines(engine: EngineConfig) -> Iterator[CheckResult]:
     """Ask each server alone what it serves, as the engine does before its first page."""
     patience = min(engine.openai.connect_timeout_s, SERVER_WITHIN_S)
     for url in engine.openai.server_urls or ("",):
@@ -123,10 +123,10 @@ def _server_lines(engine: EngineConfig) -> Iterator[Finding]:
             yield problem("server", str(error))
 
 
-def _model_lines(engine: EngineConfig, elsewhere: bool) -> Generator[Finding, None, ModelReport | None]:
+def _model_lines(engine: EngineConfig, elsewhere: bool) -> Generator[CheckResult, None, ModelReport | None]:
     """What there is to say of the model; returns what is known of its memory, if anything is."""
     folder = _folder(engine)
-    if isinstance(folder, Finding):
+    if isinstance(folder, CheckResult):
         yield folder
         return None
     if not folder.is_dir() and elsewhere:
@@ -138,15 +138,15 @@ def _model_lines(engine: EngineConfig, elsewhere: bool) -> Generator[Finding, No
         yield problem("model", str(error))
         return None
     stops = serious(report, engine)
-    for finding in report.findings:
-        yield (problem if finding in stops else warning)("model", finding.message)
+    for result in report.findings:
+        yield (problem if result in stops else warning)("model", result.message)
     if stops:
         return None
     yield ok("model", f"{folder}: {gib(report.weight_bytes)} of weights, files: {len(report.weight_files)}")
     return report
 
 
-def _folder(engine: EngineConfig) -> Path | Finding:
+def _folder(engine: EngineConfig) -> Path | CheckResult:
     """Where the weights are, or what there is to say of a model that is not here yet."""
     from actors.models.weights.locate import cached_snapshot, is_offline, names_folder  # half a second
 
@@ -166,7 +166,7 @@ def _folder(engine: EngineConfig) -> Path | Finding:
     )
 
 
-def _gpu_lines(engine: EngineConfig) -> Generator[Finding, None, list[Card]]:
+def _gpu_lines(engine: EngineConfig) -> Generator[CheckResult, None, list[Card]]:
     """What there is to say of this machine's GPUs; returns them if a replica can stand on them."""
     cards = visible_cards(engine)
     asked = {int(number) for number in engine.gpus.split(",") if number}
@@ -191,7 +191,7 @@ def _gpu_lines(engine: EngineConfig) -> Generator[Finding, None, list[Card]]:
 
 def _memory_lines(
     engine: EngineConfig, report: ModelReport, shape: ModelShape, cards: Sequence[Card]
-) -> Iterator[Finding]:
+) -> Iterator[CheckResult]:
     if engine.kind == "transformers":
         yield _spread(engine, report, shape, cards)
         return
@@ -208,7 +208,7 @@ def _memory_lines(
             )
 
 
-def _room_for(published: int, engine: EngineConfig, cards: Sequence[Card]) -> Finding:
+def _room_for(published: int, engine: EngineConfig, cards: Sequence[Card]) -> CheckResult:
     """Whether weights that are not here yet leave any room at all."""
     if engine.kind == "vllm":
         room = min(card.total_bytes for card in cards) * engine.vllm.gpu_memory_utilization
@@ -221,7 +221,9 @@ def _room_for(published: int, engine: EngineConfig, cards: Sequence[Card]) -> Fi
     return problem("memory", f"{text}: take more GPUs (--tensor-parallel-size) or a smaller model")
 
 
-def _fitting(engine: EngineConfig, report: ModelReport, shape: ModelShape, cards: Sequence[Card]) -> Finding:
+def _fitting(
+    engine: EngineConfig, report: ModelReport, shape: ModelShape, cards: Sequence[Card]
+) -> CheckResult:
     """Whether vLLM would start: on the smallest of the cards, as all of a group get the same share."""
     smallest = min(cards, key=lambda card: card.total_bytes)
     plan = plan_of(engine, fp8_card=smallest.computes_fp8)
@@ -246,7 +248,9 @@ def _sum(known: Estimate) -> str:
     )
 
 
-def _spread(engine: EngineConfig, report: ModelReport, shape: ModelShape, cards: Sequence[Card]) -> Finding:
+def _spread(
+    engine: EngineConfig, report: ModelReport, shape: ModelShape, cards: Sequence[Card]
+) -> CheckResult:
     """Whether the weights fit the GPUs, over which Transformers spreads them, or main memory too."""
     plan = plan_of(engine)
     weights = weight_share(report.memory_tensors, plan)
@@ -260,7 +264,7 @@ def _spread(engine: EngineConfig, report: ModelReport, shape: ModelShape, cards:
     return problem("memory", f"{text}, nor main memory ({gib(free)} free): take a smaller model")
 
 
-def _cpu_lines(engine: EngineConfig, report: ModelReport | None) -> Iterator[Finding]:
+def _cpu_lines(engine: EngineConfig, report: ModelReport | None) -> Iterator[CheckResult]:
     if report is None:
         return
     weights, free = weight_share(report.memory_tensors, plan_of(engine)), psutil.virtual_memory().available

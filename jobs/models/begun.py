@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from actors.engines.config import EngineConfig
+from actors.engines.settings import EngineConfig
 from actors.models.presets.identity import SCHEME, hub_commit_online, identity_by_sizes
 from jobs.config import JobConfig
 

@@ -19,7 +19,14 @@ from actors.models.weights.check import check_folder
 from actors.models.weights.guard import CHECKED_KINDS
 from actors.models.weights.headers import Tensor
 from actors.models.weights.locate import cached_snapshot, names_folder
-from actors.models.weights.memory import PAGE_TOKENS, Plan, divides, estimate, overhead_bytes, weight_share
+from actors.models.weights.memory import (
+    PAGE_TOKENS,
+    MemoryPlan,
+    divides,
+    estimate,
+    overhead_bytes,
+    weight_share,
+)
 from actors.models.weights.report import GIB, ModelReport, Topic, gib
 from actors.models.weights.shape import ModelShape, model_shape
 from manifests.errors import ConfigError
@@ -108,7 +115,7 @@ def _description(report: ModelReport) -> Table:
 def _print_memory(
     tensors: Sequence[Tensor], shape: ModelShape, cards: Sequence[Card], console: Console
 ) -> None:
-    plan = Plan(max_len=PAGE_TOKENS)
+    plan = MemoryPlan(max_len=PAGE_TOKENS)
     kib = shape.kv_values_per_token(1) / 1024
     weights, besides = weight_share(tensors, plan), overhead_bytes(shape, plan)
     console.print(
@@ -145,7 +152,7 @@ def _pages_at_once(tensors: Sequence[Tensor], shape: ModelShape, card: Card, gro
         return "-"
     pages = []
     for name, kv_bytes in KV_BYTES.items():
-        plan = Plan(tensor_parallel=group, kv_bytes=kv_bytes, max_len=PAGE_TOKENS)
+        plan = MemoryPlan(tensor_parallel=group, kv_bytes=kv_bytes, max_len=PAGE_TOKENS)
         known = estimate(tensors, shape, plan, card.total_bytes)
         computes = name != "fp8" or card.computes_fp8
         pages.append(f"{known.kv_tokens // PAGE_TOKENS:,}" if known.fits and computes else "-")

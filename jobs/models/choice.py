@@ -10,9 +10,9 @@ from typing import Any
 
 import pydantic
 
-from actors.engines.config import EngineConfig
 from actors.engines.load import MODEL_KINDS
 from actors.engines.prompts import split_prompt
+from actors.engines.settings import EngineConfig
 from actors.models.presets.choice import Choice, choose
 from actors.models.presets.identity import hub_commit, model_identity
 from actors.models.presets.schema import SUBJECT, Mode, Preset, Settings

@@ -8,7 +8,7 @@ from dataclasses import replace
 from itertools import takewhile
 from pathlib import Path
 
-from actors.engines.config import EngineConfig
+from actors.engines.settings import EngineConfig
 from actors.models.presets.choice import choose
 from actors.models.weights.cards import Card, installed_cards
 from actors.models.weights.check import check_folder

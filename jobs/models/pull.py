@@ -65,7 +65,7 @@ def pull(choice: Choice, revision: str, to: Path | None, say: Callable[[str], No
         say(f"{choice.model} at revision {info.sha}")
         return Pulled(choice.model, info.sha, _fetch(choice.model, info.sha, files, to, say))
     except (OSError, httpx.HTTPError, HFValidationError) as error:
-        raise _told(error, choice.model, revision or choice.revision) from error
+        raise _as_error(error, choice.model, revision or choice.revision) from error
 
 
 def needed_files(names: Iterable[str]) -> list[str]:
@@ -95,7 +95,7 @@ def _fetch(hub_id: str, sha: str, files: list[str], to: Path | None, say: Callab
     return Path(snapshot_download(hub_id, revision=sha, local_dir=to, allow_patterns=patterns))
 
 
-def _told(error: Exception, hub_id: str, revision: str) -> PagefleetError:
+def _as_error(error: Exception, hub_id: str, revision: str) -> PagefleetError:
     """What went wrong on the way to the hub, and what to do."""
     page = f"{constants.ENDPOINT}/{hub_id}"
     if isinstance(error, GatedRepoError):

@@ -5,24 +5,31 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
-from jobs.planning.holdings import Held
+from jobs.planning.document_index import HeldUnit
 from manifests.documents import Document
 from manifests.pages import PageSpan, format_spans, merge_spans, parse_pages, plan_pages, subtract_spans
 from manifests.units import UnitPlan
 
 
 def plan_for(
-    held: Held, today: Mapping[str, Document], base_version: str, variants: tuple[str, ...]
+    held: HeldUnit,
+    today: Mapping[str, Document],
+    base_version: str,
+    variants: tuple[str, ...],
+    *,
+    is_whole: bool,
 ) -> tuple[UnitPlan | None, list[str]]:
     """The plan of a unit that is under way or has something to read again, and which sources changed.
 
-    ``today`` are the documents of it that the input names, by id. What is left of it as it was sealed has
-    rows in the same ``variants``: an output never changes those.
+    ``today`` are the documents of it that the input names, by id; ``is_whole``: no ``--limit`` has cut that.
+    What is left of it as it was sealed has rows in the same ``variants``: an output never changes those.
     """
     documents, reread, changed = list(held.documents), dict[int, str](), list[str]()
     for i, was in enumerate(held.documents):
         now = today.get(was.doc_id)
         if now is None:
+            if is_whole and held.footer is None:  # it was listed once, and is not: gone, not unavailable
+                documents[i] = replace(was, size=0)
             continue
         documents[i], again = _renewed(held, i, was, now)
         if again is not None:
@@ -43,7 +50,7 @@ def _differs(was: Document, now: Document) -> bool:
     return bool(now.version and was.version and now.version != was.version)
 
 
-def _renewed(held: Held, doc_index: int, was: Document, now: Document) -> tuple[Document, str | None]:
+def _renewed(held: HeldUnit, doc_index: int, was: Document, now: Document) -> tuple[Document, str | None]:
     """The document as it is to be planned, and what of it to read again ('' for all, None for nothing)."""
     today = replace(now, markdown=was.markdown or now.markdown, version=now.version or was.version)
     differs = _differs(was, now)

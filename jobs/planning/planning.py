@@ -10,9 +10,9 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from jobs.config import InputConfig
-from jobs.planning.holdings import NOWHERE, Hashes, Held, Holdings, Numbers, hashed_ids
+from jobs.planning.document_index import NOWHERE, DocumentIndex, Hashes, HeldUnit, Numbers, hashed_ids
 from jobs.planning.matching import plan_for
-from jobs.planning.stock import Stock
+from jobs.planning.output_listing import OutputListing
 from manifests.documents import Document
 from manifests.errors import StoreError
 from manifests.markdown_paths import markdown_path, meeting_key, short_hash
@@ -77,23 +77,23 @@ class RunPlanner:
     variants: tuple[str, ...] = ("",)
     """What each page owes a row in."""
 
-    def plan(self, stock: Stock) -> JobPlan:
+    def plan(self, listing: OutputListing) -> JobPlan:
         """By whatever cut the output allows."""
-        return self.plan_naturally(stock) if self.is_natural(stock) else self.plan_against(stock)
+        return self.plan_naturally(listing) if self.is_natural(listing) else self.plan_against(listing)
 
-    def is_natural(self, stock: Stock) -> bool:
+    def is_natural(self, listing: OutputListing) -> bool:
         natural = set(self.overview.units.unit_ids)
-        return not self.stale_fingerprint and natural.issuperset((*stock.sealed, *stock.open))
+        return not self.stale_fingerprint and natural.issuperset((*listing.sealed, *listing.open))
 
-    def plan_naturally(self, stock: Stock) -> JobPlan:
+    def plan_naturally(self, listing: OutputListing) -> JobPlan:
         plan = self._empty()
         plan.is_natural = True
-        _plan_naturally(self, stock, plan)
+        _plan_naturally(self, listing, plan)
         return plan
 
-    def plan_against(self, stock: Stock) -> JobPlan:
+    def plan_against(self, listing: OutputListing) -> JobPlan:
         plan = self._empty()
-        plan.unwritten = _Planning(self, stock, plan).plans()
+        plan.unwritten = _Planning(self, listing, plan).plans()
         return plan
 
     def _empty(self) -> JobPlan:
@@ -158,7 +158,7 @@ def _mine(unit_id: str, config: InputConfig) -> bool:
 # The input's own cut
 
 
-def _plan_naturally(planner: RunPlanner, stock: Stock, plan: JobPlan) -> None:
+def _plan_naturally(planner: RunPlanner, listing: OutputListing, plan: JobPlan) -> None:
     overview = planner.overview
     for index, (unit_id, count) in enumerate(
         zip(overview.units.unit_ids, overview.units.counts, strict=True)
@@ -166,8 +166,8 @@ def _plan_naturally(planner: RunPlanner, stock: Stock, plan: JobPlan) -> None:
         if not _mine(unit_id, planner.config):
             continue
         plan.unit_ids.add(unit_id)
-        under_way = stock.open.get(unit_id, 0)
-        if unit_id in stock.sealed and not under_way:
+        under_way = listing.open.get(unit_id, 0)
+        if unit_id in listing.sealed and not under_way:
             plan.sealed_documents += count
             continue
         load = _loader(planner, index, under_way)
@@ -206,20 +206,20 @@ class _Planning:
     others are cut into new units. In memory: two numbers a document, and the units at hand."""
 
     planner: RunPlanner
-    stock: Stock
+    listing: OutputListing
     plan: JobPlan
 
     def plans(self) -> Iterator[UnitPlan]:
         natural = set(self.planner.overview.units.unit_ids)
         sealed = [
             unit_id
-            for unit_id in self.stock.sealed
+            for unit_id in self.listing.sealed
             if self.planner.stale_fingerprint or unit_id not in natural
         ]
-        loaded = dict.fromkeys([*sealed, *self.stock.open])
-        held = Holdings.index(self._read, loaded, self._known(loaded))
-        self.plan.strays = {unit_id: self.stock.open[unit_id] for unit_id in held.strays}
-        self.stock = self.stock.without(held.strays)
+        loaded = dict.fromkeys([*sealed, *self.listing.open])
+        held = DocumentIndex.build(self._read, loaded, self._known(loaded))
+        self.plan.strays = {unit_id: self.listing.open[unit_id] for unit_id in held.strays}
+        self.listing = self.listing.without(held.strays)
         places = self._places(held)
         yield from self._again(held, places)
         yield from self._fresh(held, places)
@@ -227,21 +227,21 @@ class _Planning:
     def _known(self, loaded: Container[str]) -> Iterator[Hashes]:
         """The documents of sealed units that are as the input cuts them, where plans may conflict."""
         units = self.planner.overview.units
-        for index, unit_id in enumerate(units.unit_ids if self.stock.open else ()):
-            if unit_id in self.stock.sealed and unit_id not in loaded:
+        for index, unit_id in enumerate(units.unit_ids if self.listing.open else ()):
+            if unit_id in self.listing.sealed and unit_id not in loaded:
                 yield hashed_ids(units.rows(index))
 
-    def _read(self, unit_id: str) -> Held:
-        return Held.read(self.planner.store, self.stock, unit_id, self.planner.stale_fingerprint)
+    def _read(self, unit_id: str) -> HeldUnit:
+        return HeldUnit.read(self.planner.store, self.listing, unit_id, self.planner.stale_fingerprint)
 
-    def _places(self, held: Holdings) -> dict[int, Numbers]:
+    def _places(self, held: DocumentIndex) -> dict[int, Numbers]:
         """For each unit of the input's own cut, by its index, which unit holds each of its documents."""
         loaded = set(held.unit_ids)
         places: dict[int, Numbers] = {}
         touched: set[int] = set()
         units = self.planner.overview.units
         for index, unit_id in enumerate(units.unit_ids):
-            if unit_id in self.stock and unit_id not in loaded:
+            if unit_id in self.listing and unit_id not in loaded:
                 self.plan.sealed_documents += units.counts[index]
                 self._count(unit_id)
                 continue
@@ -256,7 +256,7 @@ class _Planning:
         if _mine(unit_id, self.planner.config):
             self.plan.unit_ids.add(unit_id)
 
-    def _again(self, held: Holdings, places: dict[int, Numbers]) -> Iterator[UnitPlan]:
+    def _again(self, held: DocumentIndex, places: dict[int, Numbers]) -> Iterator[UnitPlan]:
         """Units that are under way, and those of which something is to be read again."""
         numbers = np.flatnonzero(held.closely).astype(np.int32)
         for start in range(0, len(numbers), UNITS_AT_ONCE):
@@ -264,8 +264,14 @@ class _Planning:
             today = self._todays(batch, places)
             for number in batch.tolist():
                 unit = self._read(held.unit_ids[number])
-                version = self.stock.sealed.get(unit.unit_id, "")
-                unit_plan, changed = plan_for(unit, today.get(number, {}), version, self.planner.variants)
+                version = self.listing.sealed.get(unit.unit_id, "")
+                unit_plan, changed = plan_for(
+                    unit,
+                    today.get(number, {}),
+                    version,
+                    self.planner.variants,
+                    is_whole=not self.plan.limited_documents,
+                )
                 self.plan.changed += changed
                 if unit_plan is not None:
                     wanted = len(unit_plan.wanted_indexes())
@@ -286,14 +292,14 @@ class _Planning:
                 today.setdefault(int(found[row]), {})[document.doc_id] = document
         return today
 
-    def _fresh(self, held: Holdings, places: dict[int, Numbers]) -> Iterator[UnitPlan]:
+    def _fresh(self, held: DocumentIndex, places: dict[int, Numbers]) -> Iterator[UnitPlan]:
         """Units of the documents that no unit holds."""
         config = self.planner.config
         for unit in cut_units(self._left(held, places), config.unit_documents, config.unit_bytes):
             self._count(unit.unit_id)
             yield first_generation(unit, self.planner.variants)
 
-    def _left(self, held: Holdings, places: dict[int, Numbers]) -> Iterator[Document]:
+    def _left(self, held: DocumentIndex, places: dict[int, Numbers]) -> Iterator[Document]:
         renamed = set[int]()
         for index, found in places.items():
             rows = np.flatnonzero(found == NOWHERE)
@@ -302,7 +308,7 @@ class _Planning:
                 markdown = self._own_markdown(fields[row][ID], held, renamed)
                 yield with_markdown(fields[row], markdown)
 
-    def _own_markdown(self, doc_id: str, held: Holdings, renamed: set[int]) -> str:
+    def _own_markdown(self, doc_id: str, held: DocumentIndex, renamed: set[int]) -> str:
         """A Markdown file for a new document that is no earlier one's."""
         markdown = self.planner.overview.markdown_of(doc_id)
         if meeting_key(markdown) not in held.markdown:

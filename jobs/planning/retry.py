@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from jobs.planning.holdings import as_sealed
+from jobs.planning.document_index import as_sealed
+from jobs.planning.output_listing import OutputListing
 from jobs.planning.planning import JobPlan
-from jobs.planning.stock import Stock
 from manifests.units import UnitPlan
 from results.output import Output
 from results.selection import FAILED, Selection
@@ -23,17 +23,19 @@ class RetryPlanner:
     fingerprint: str
     selection: Selection = FAILED
 
-    def is_natural(self, stock: Stock) -> bool:
+    def is_natural(self, listing: OutputListing) -> bool:
         return False
 
-    def plan_naturally(self, stock: Stock) -> JobPlan:
+    def plan_naturally(self, listing: OutputListing) -> JobPlan:
         raise NotImplementedError("what to read again depends on what is there")
 
-    def plan_against(self, stock: Stock) -> JobPlan:
-        return plan_retry(self.store, stock, self.fingerprint, self.selection)
+    def plan_against(self, listing: OutputListing) -> JobPlan:
+        return plan_retry(self.store, listing, self.fingerprint, self.selection)
 
 
-def plan_retry(store: Store, stock: Stock, fingerprint: str, selection: Selection = FAILED) -> JobPlan:
+def plan_retry(
+    store: Store, listing: OutputListing, fingerprint: str, selection: Selection = FAILED
+) -> JobPlan:
     """Plan the next generation of every unit with rows of a selection: their pages, nothing else.
 
     A retry that was killed goes on: while a generation is under way, only units older than it are
@@ -42,32 +44,37 @@ def plan_retry(store: Store, stock: Stock, fingerprint: str, selection: Selectio
     """
     footers = list(Output(store).units())
     newest = max((footer.generation for footer in footers), default=0)
-    generation = max(stock.open.values(), default=0)
+    generation = max(listing.open.values(), default=0)
     if generation < 2:
         generation = newest + 1
     again = [
         footer
         for footer in footers
-        if footer.unit_id not in stock.open
+        if footer.unit_id not in listing.open
         and footer.generation < generation
         and footer.fingerprint == fingerprint
         and selection.may_meet(footer)
     ]
     plan = JobPlan(0)
-    plan.unwritten = _plans(store, stock, again, generation, plan, selection)
+    plan.unwritten = _plans(store, listing, again, generation, plan, selection)
     return plan
 
 
 def _plans(
-    store: Store, stock: Stock, again: list[Footer], generation: int, plan: JobPlan, selection: Selection
+    store: Store,
+    listing: OutputListing,
+    again: list[Footer],
+    generation: int,
+    plan: JobPlan,
+    selection: Selection,
 ) -> Iterator[UnitPlan]:
-    for unit_id, under_way in stock.open.items():
+    for unit_id, under_way in listing.open.items():
         stored = read_plan(store, unit_id, under_way)
         if stored is not None:
             yield _counted(stored, plan)
     for footer in again:
         if pages := Output(store).pages_of(footer, selection):
-            yield _counted(reread_plan(footer, generation, pages, stock.sealed[footer.unit_id]), plan)
+            yield _counted(reread_plan(footer, generation, pages, listing.sealed[footer.unit_id]), plan)
 
 
 def _counted(unit_plan: UnitPlan, plan: JobPlan) -> UnitPlan:

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from typing import Protocol
 from uuid import uuid4
 
 from jobs.config import InputConfig
+from jobs.driver.plan_queue import QueuedUnit
 from jobs.interrupts import Interrupts
 from jobs.job_file import Unchanged
+from jobs.planning.output_listing import OutputListing, clear
 from jobs.planning.planning import JobPlan, PlannedUnit, materialise, write_down
-from jobs.planning.stock import Stock, clear
 from manifests.units import UnitPlan
 from results.claims import Claims, block_of
 from results.job_claim import JobClaim, Settle, Terms
@@ -36,45 +38,14 @@ and nobody's); or against what the output holds, by plans that all are written d
 class Planner(Protocol):
     """How a job plans. It looks at what the output holds, and changes nothing."""
 
-    def is_natural(self, stock: Stock) -> bool:
+    def is_natural(self, listing: OutputListing) -> bool:
         """Whether the output holds no unit but those the input itself is cut into."""
 
-    def plan_naturally(self, stock: Stock) -> JobPlan:
-        """A plan by the input's own cut; of ``stock`` only its units count."""
+    def plan_naturally(self, listing: OutputListing) -> JobPlan:
+        """A plan by the input's own cut; of ``listing`` only its units count."""
 
-    def plan_against(self, stock: Stock) -> JobPlan:
+    def plan_against(self, listing: OutputListing) -> JobPlan:
         """A plan by what the output holds, yet to be written down."""
-
-
-@dataclass(frozen=True, slots=True)
-class OpenableUnit:
-    """A planned unit in the hands of a run that is at work on the output."""
-
-    planned: PlannedUnit
-    session: Session
-
-    @property
-    def unit_id(self) -> str:
-        return self.planned.unit_id
-
-    @property
-    def generation(self) -> int:
-        return self.planned.generation
-
-    @property
-    def wanted(self) -> int:
-        return self.planned.wanted
-
-    def open(self) -> UnitPlan | None:
-        """The plan, now that the unit is claimed; None when this run was taken for dead meanwhile.
-
-        It is in the store before we ask whether we still are at work: see ``results.job_claim``.
-        """
-        plan = self.planned.load()
-        if not self.planned.is_written:
-            plan = replace(plan, planning=plan.planning or self.session.claim.standing.serial)
-            write_down(self.session.store, plan)
-        return plan if self.session.claim.is_current() else None
 
 
 class Session:
@@ -95,29 +66,43 @@ class Session:
                 if plan is None or self.claim.planned(NATURAL if plan.is_natural else WRITTEN):
                     return plan
             self.claim.rejoin()  # taken for dead meanwhile: another has planned, or plans
-        return planner.plan_naturally(Stock.take(self.store))
+        return planner.plan_naturally(OutputListing.take(self.store))
 
     def _plan_alone(self, planner: Planner, config: InputConfig, number: int) -> JobPlan | None:
         first = not self.claim.standing.cut
         if first and self.claim.standing.epoch == FIRST_EPOCH:
             clear_leftovers(self.store)
-        stock = Stock.take(self.store)
-        if self.claim.standing.cut == NATURAL or (first and planner.is_natural(stock)):
-            clear(self.store, stock.over)
-            return planner.plan_naturally(stock)
-        plan = planner.plan_against(stock)
+        listing = OutputListing.take(self.store)
+        if self.claim.standing.cut == NATURAL or (first and planner.is_natural(listing)):
+            clear(self.store, listing.over)
+            return planner.plan_naturally(listing)
+        plan = planner.plan_against(listing)
         if not materialise(self.store, plan, config, number, self._stop_asked.is_set):
             return None
-        clear(self.store, {**stock.over, **plan.strays})
+        clear(self.store, {**listing.over, **plan.strays})
         return plan
 
-    def claims(self, plan: JobPlan) -> tuple[Claims, Iterator[OpenableUnit]]:
+    def claims(self, plan: JobPlan) -> tuple[Claims, Iterator[QueuedUnit]]:
         """Claims of the plan's units, and these in the order in which this run asks for them."""
         claims = self.claim.units()
         claims.expect(unit.unit_id for unit in plan.units)
         claims.start()
-        units = _in_turn(plan.units, self.claim)
-        return claims, (OpenableUnit(unit, self) for unit in units)
+        queued = (
+            QueuedUnit(unit.unit_id, unit.generation, unit.wanted, partial(self._open, unit))
+            for unit in _in_turn(plan.units, self.claim)
+        )
+        return claims, queued
+
+    def _open(self, unit: PlannedUnit) -> UnitPlan | None:
+        """The plan, now that the unit is claimed; None when this run was taken for dead meanwhile.
+
+        It is in the store before we ask whether we still are at work: see ``results.job_claim``.
+        """
+        plan = unit.load()
+        if not unit.is_written:
+            plan = replace(plan, planning=plan.planning or self.claim.standing.serial)
+            write_down(self.store, plan)
+        return plan if self.claim.is_current() else None
 
 
 @contextmanager
@@ -157,5 +142,5 @@ def _in_turn(units: Iterable[PlannedUnit], claim: JobClaim) -> list[PlannedUnit]
     for unit in units:
         blocks.setdefault(block_of(unit.unit_id, claim.standing.blocks), []).append(unit)
     order = list(blocks)
-    first = claim.place(len(order)) if claim.joined_others else 0
+    first = claim.own_offset(len(order)) if claim.joined_others else 0
     return [unit for block in order[first:] + order[:first] for unit in blocks[block]]

@@ -13,20 +13,21 @@ from pathlib import Path
 
 from actors.attempts import with_images
 from actors.engines.base import Completion, Engine, Request
-from actors.engines.config import EngineConfig
 from actors.engines.load import MODEL_KINDS, check_taken, load_engine
 from actors.engines.prompts import split_prompt
+from actors.engines.settings import EngineConfig
 from actors.models.weights.guard import check_model
-from actors.render.config import RenderConfig, TextLayerUse
 from actors.render.image import encode_jpeg
 from actors.render.raster import RgbArray
 from actors.render.renderer import Renderer
+from actors.render.settings import RenderConfig, TextLayerUse
 from actors.sources.cache import SourceCache
-from aws.config import S3Config
 from aws.s3_source import S3Source
+from aws.settings import S3Config
 from jobs.config import JobConfig
 from manifests.documents import Document
 from manifests.errors import ConfigError, EngineError, InputError, JobError, PagefleetError
+from manifests.identity import normal_uri
 from manifests.pages import PageSpan
 from manifests.work import RenderCall, RenderItem
 
@@ -67,19 +68,21 @@ def as_fields(completion: Completion) -> dict[str, str | int]:
 
 def remarks(completion: Completion) -> list[str]:
     """What to know of an answer besides its text."""
-    said = []
+    notes = []
     if completion.finish_reason == "length":
-        said.append(
+        notes.append(
             f"the answer was cut after {completion.completion_tokens} tokens: "
             "--set engine.sampling.max_tokens=… allows more"
         )
     elif completion.finish_reason != "stop":
-        said.append(f"the answer is not whole: {completion.finish_reason}")
+        notes.append(f"the answer is not whole: {completion.finish_reason}")
     if completion.uncovered_script is not None:
-        said.append(f"script not covered: {completion.uncovered_script or 'some of the page'} cannot be read")
+        notes.append(
+            f"script not covered: {completion.uncovered_script or 'some of the page'} cannot be read"
+        )
     if completion.unread:
-        said.append(completion.unread)
-    return said
+        notes.append(completion.unread)
+    return notes
 
 
 def _engine_config(config: EngineConfig, question: Question) -> EngineConfig:
@@ -107,7 +110,7 @@ def _load(config: EngineConfig) -> Engine:
     except PagefleetError:
         raise
     except Exception as error:
-        raise JobError(f"the {config.kind} engine cannot start: {_words(error)}\n{HELP}") from error
+        raise JobError(f"the {config.kind} engine cannot start: {_message(error)}\n{HELP}") from error
 
 
 async def _answer(engine: Engine, request: Request, timeout_s: float) -> Completion:
@@ -127,7 +130,7 @@ async def _read(engine: Engine, request: Request, timeout_s: float) -> Completio
     except TimeoutError:
         raise EngineError(f"no answer within {timeout_s:g} s (engine.page_timeout_s)") from None
     except Exception as error:
-        raise EngineError(f"the {engine.info.name} engine failed: {_words(error)}\n{HELP}") from error
+        raise EngineError(f"the {engine.info.name} engine failed: {_message(error)}\n{HELP}") from error
 
 
 def _render(image: str, config: RenderConfig, s3: S3Config) -> RgbArray:
@@ -136,7 +139,8 @@ def _render(image: str, config: RenderConfig, s3: S3Config) -> RgbArray:
     plain = config.model_copy(update={"skip_blank": False, "text_layer": TextLayerUse.NEVER})
     sources = SourceCache(config.cache_dir, config.cache_bytes, {"s3": S3Source(s3)}, "ask")
     renderer = Renderer(plain, sources, hard_limits=False)
-    uri = file if file.startswith("s3://") else str(Path(file).absolute())
+    uri = normal_uri(file)
+    uri = uri if uri.startswith("s3://") else str(Path(file).absolute())
     item = RenderItem(0, Document(file, uri), (PageSpan(page, page),))
     call = RenderCall("", 1, (item,), max_pages=1, max_bytes=MAX_IMAGE_BYTES, max_s=config.open_timeout_s)
     try:
@@ -162,7 +166,7 @@ def _file_and_page(image: str) -> tuple[str, int]:
     return match["file"], int(match["page"])
 
 
-def _words(error: Exception) -> str:
+def _message(error: Exception) -> str:
     return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
 
 

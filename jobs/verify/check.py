@@ -24,17 +24,18 @@ from jobs.verify.format import (
     batches,
     contains,
     hashes,
+    joined,
     page_list,
     parse_job,
     past_the_end_of_one_only,
     wanted_pages,
 )
-from jobs.verify.manifests import Named, entries
+from jobs.verify.manifests import Named, named_documents
 from jobs.verify.markdown import check_markdown, check_owners
 from jobs.verify.places import Place, Sources, VerifyS3Options, open_place
-from jobs.verify.report import Finding, Findings, Kind, print_findings
+from jobs.verify.report import Defect, Findings, Kind, print_findings
 from jobs.verify.rows import load_unit
-from jobs.verify.units import Unit, check_rows
+from jobs.verify.units import SealedUnit, check_rows
 from manifests.errors import StoreError
 
 __all__ = ["Findings", "Kind", "VerifyS3Options", "print_findings", "verify"]
@@ -96,7 +97,7 @@ class _Check:
             return int(parse_job(self._place.read("job.json") or b"")["input"].get("max_pages", 0))
         except (ValueError, OSError) as error:
             what = f"is not a job's file as documented: {error}"
-            self.findings.add(Finding(Kind.UNREADABLE, what, "job.json"))
+            self.findings.add(Defect(Kind.UNREADABLE, what, "job.json"))
             return 0
 
     def run(self, manifests: Sequence[str]) -> None:
@@ -110,7 +111,7 @@ class _Check:
         self._unfinished()
         self._doubled.report(self._place, self.findings)
         self.findings.documents = len(self._doubled.documents())
-        check_owners(self._place, np.concatenate([np.empty(0, np.uint64), *self._markdown]), self.findings)
+        check_owners(self._place, joined(self._markdown), self.findings)
         if self._named:
             self._unnamed(manifests)
         self._summary()
@@ -144,7 +145,7 @@ class _Check:
         if self._named:
             self._compare_with_manifests(path, footer.documents, self._named)
         if rows is not None:
-            unit = Unit(path, footer, rows, self.findings)
+            unit = SealedUnit(path, footer, rows, self.findings)
             check_rows(unit)
             check_markdown(unit, self._place, self._threads)
         self._check_sources(path, footer.documents)
@@ -166,9 +167,9 @@ class _Check:
                 try:
                     count = f"{self._planned_documents(where):,}"
                 except (ValueError, KeyError, TypeError, AttributeError) as error:
-                    self.findings.add(Finding(Kind.UNREADABLE, f"is not a unit's plan: {error!r}", where))
+                    self.findings.add(Defect(Kind.UNREADABLE, f"is not a unit's plan: {error!r}", where))
             what = f"unit {unit_id} is unfinished: {count} documents (resume the job)"
-            self.findings.add(Finding(Kind.UNFINISHED, what, where))
+            self.findings.add(Defect(Kind.UNFINISHED, what, where))
 
     def _planned_documents(self, path: str) -> int:
         """How many documents a generation under way reads; their ids and Markdown are theirs already."""
@@ -183,29 +184,29 @@ class _Check:
         selections = named.selections([sealed.doc_id for sealed in documents])
         for sealed, selection in zip(documents, selections, strict=True):
             if selection is None:
-                self.findings.add(Finding(Kind.ORPHAN, "is in no manifest", path, sealed.doc_id))
+                self.findings.add(Defect(Kind.ORPHAN, "is in no manifest", path, sealed.doc_id))
                 continue
             missing = _asked_but_not_planned(sealed, selection, self._max_pages)
             if len(missing):
                 what = "its manifest asks for it, the unit does not"
-                finding = Finding(Kind.MISSING, what, path, sealed.doc_id, page_list(missing))
-                self.findings.add(finding, len(missing))
+                defect = Defect(Kind.MISSING, what, path, sealed.doc_id, page_list(missing))
+                self.findings.add(defect, len(missing))
 
     def _unnamed(self, manifests: Sequence[str]) -> None:
         """Documents of the manifests that no unit has."""
-        planned = np.unique(np.concatenate([np.empty(0, np.uint64), *self._planned]))
-        for group in batches(entries(manifests), 4096):
+        planned = np.unique(joined(self._planned))
+        for group in batches(named_documents(manifests), 4096):
             there = contains(planned, hashes(entry.doc_id for entry in group))
             for entry, is_there in zip(group, there, strict=True):
                 if not is_there:
                     what = f"is in no unit, but {entry.place} names it"
-                    self.findings.add(Finding(Kind.MISSING, what, doc_id=entry.doc_id))
+                    self.findings.add(Defect(Kind.MISSING, what, doc_id=entry.doc_id))
 
     def _check_sources(self, path: str, documents: Sequence[SealedDocument]) -> None:
         drifts = self._threads.map(lambda sealed: self._sources.drift(sealed.uri, sealed.version), documents)
         for sealed, drift in zip(documents, drifts, strict=True):
             if drift and drift.changed:
-                self.findings.add(Finding(Kind.CHANGED, drift.what, path, sealed.doc_id))
+                self.findings.add(Defect(Kind.CHANGED, drift.what, path, sealed.doc_id))
             elif drift:
                 self.findings.warn(f"{sealed.doc_id} in {path}: {drift.what}")
 
@@ -214,19 +215,19 @@ class _Check:
         data = self._place.read("summary.json")
         if data is None:
             what = "is not there: the job has not come to its end (resume the job)"
-            self.findings.add(Finding(Kind.UNFINISHED, what, "summary.json"))
+            self.findings.add(Defect(Kind.UNFINISHED, what, "summary.json"))
             return
         try:
             pages: dict[str, Any] = dict(json.loads(data)["pages"])
         except (ValueError, KeyError, TypeError) as error:
             what = f"holds no totals of pages by status: {error!r}"
-            self.findings.add(Finding(Kind.SUMMARY, what, "summary.json"))
+            self.findings.add(Defect(Kind.SUMMARY, what, "summary.json"))
             return
         for status in sorted({*pages, *self.findings.statuses}):
             counted = self.findings.statuses.get(status, 0)
             if pages.get(status, 0) != counted:
                 what = f"says {pages.get(status, 0)} {status} pages, there are {counted:,}"
-                self.findings.add(Finding(Kind.SUMMARY, what, "summary.json"))
+                self.findings.add(Defect(Kind.SUMMARY, what, "summary.json"))
 
         self._failures()
 
@@ -238,16 +239,16 @@ class _Check:
             pages = sum(int(json.loads(line)["failed_pages"]) for line in lines)
             named = np.unique(hashes(json.loads(line)["id"] for line in lines))
         except (ValueError, KeyError, TypeError, AttributeError) as error:
-            self.findings.add(Finding(Kind.SUMMARY, f"is not a manifest of failures: {error!r}", where))
+            self.findings.add(Defect(Kind.SUMMARY, f"is not a manifest of failures: {error!r}", where))
             return
         counted = self.findings.statuses.get("failed", 0)
         if pages != counted:
             self.findings.add(
-                Finding(Kind.SUMMARY, f"names {pages:,} failed pages, there are {counted:,}", where)
+                Defect(Kind.SUMMARY, f"names {pages:,} failed pages, there are {counted:,}", where)
             )
-        elif not np.array_equal(named, np.unique(np.concatenate([np.empty(0, np.uint64), *self._failed]))):
+        elif not np.array_equal(named, np.unique(joined(self._failed))):
             self.findings.add(
-                Finding(Kind.SUMMARY, "names other documents than those with failed pages", where)
+                Defect(Kind.SUMMARY, "names other documents than those with failed pages", where)
             )
 
     def _leftovers(self) -> None:

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from jobs.verify.format import Hashes, Integers, contains, hashes
+from jobs.verify.format import Hashes, Integers, contains, hashes, joined
 from jobs.verify.places import Place
-from jobs.verify.report import MAX_KEPT, Finding, Findings, Kind
+from jobs.verify.report import MAX_KEPT, Defect, Findings, Kind
 from jobs.verify.rows import Coded, load_keys
 
 
@@ -37,11 +37,11 @@ class DoubledRows:
 
     def documents(self) -> Hashes:
         """All documents that have rows, sorted."""
-        return np.unique(np.concatenate([np.empty(0, np.uint64), *self._documents]))
+        return np.unique(joined(self._documents))
 
     def report(self, place: Place, findings: Findings) -> None:
         """Count the rows that another unit has as well, and name the first of them."""
-        shared = _repeated(np.concatenate([np.empty(0, np.uint64), *self._documents]))
+        shared = _repeated(joined(self._documents))
         if not len(shared):
             return
         rows = np.concatenate([np.unique(keys.hashes) for keys in self._keys(place, shared)])
@@ -62,7 +62,7 @@ class DoubledRows:
                 yield _Keys(path, Coded(coded.codes[kept], coded.values), pages[kept], _mixed(key))
 
     def _name(self, place: Place, shared: Hashes, doubled: Hashes, findings: Findings) -> int:
-        """Add one finding for each doubled row, up to as many as are kept; tells how many."""
+        """Add one defect for each doubled row, up to as many as are kept; tells how many."""
         first_at = np.full(len(doubled), -1, dtype=np.int32)
         named = 0
         paths: list[str] = []
@@ -74,8 +74,8 @@ class DoubledRows:
                 if first_at[slot] >= 0:
                     doc_id = keys.documents.values[keys.documents.codes[row]]
                     what = f"has a row in {paths[first_at[slot]]} too"
-                    finding = Finding(Kind.DOUBLED, what, keys.path, doc_id, str(keys.pages[row]))
-                    findings.add(finding)
+                    defect = Defect(Kind.DOUBLED, what, keys.path, doc_id, str(keys.pages[row]))
+                    findings.add(defect)
                     named += 1
                 if named >= MAX_KEPT:
                     return named

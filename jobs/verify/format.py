@@ -315,6 +315,11 @@ def hashes(texts: Iterable[str]) -> Hashes:
     return np.fromiter(map(hash64, texts), dtype=np.uint64)
 
 
+def joined(parts: Sequence[Hashes]) -> Hashes:
+    """All of these, of which there may be none."""
+    return np.concatenate([np.empty(0, np.uint64), *parts])
+
+
 def contains(haystack: Hashes, needles: Hashes) -> npt.NDArray[np.bool_]:
     """Which needles are in a sorted haystack."""
     if not len(haystack):

@@ -38,7 +38,7 @@ _COLUMNS = frozenset({"id", "qid", "uri", "image", "images", "pages"})
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class NamedDocument:
     """One row of a manifest: the document it names and the pages it asks for."""
 
     doc_id: str
@@ -52,7 +52,7 @@ class Named:
     def __init__(self, manifests: Sequence[str]) -> None:
         ids, chosen = array("Q"), array("L")
         numbers: dict[str, int] = {}
-        for entry in entries(manifests):
+        for entry in named_documents(manifests):
             ids.append(hash64(entry.doc_id))
             chosen.append(numbers.setdefault(entry.pages, len(numbers)))
         self._selections = list(numbers)
@@ -70,13 +70,13 @@ class Named:
         ]
 
 
-def entries(manifests: Sequence[str]) -> Iterator[Entry]:
+def named_documents(manifests: Sequence[str]) -> Iterator[NamedDocument]:
     """Every row, streamed. Raises InputError for what is no manifest, ManifestError for a bad row."""
     for manifest in manifests:
         for path in _files(Path(manifest)):
             folder = path.absolute().parent
             for place, row in _rows(path):
-                yield _entry(place, row, folder)
+                yield _named_document(place, row, folder)
 
 
 def _files(path: Path) -> list[Path]:
@@ -155,7 +155,7 @@ def _parquet_rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
                 yield f"{path}:row {number}", {names[name]: value for name, value in row.items()}
 
 
-def _entry(place: str, row: dict[str, Any], folder: Path) -> Entry:
+def _named_document(place: str, row: dict[str, Any], folder: Path) -> NamedDocument:
     """Raises ManifestError for a row that names no document, or pages that are no selection."""
     uri, pages = _text(row.get("uri")) or _first_image(row), _text(row.get("pages"))
     pages = re.sub(r"\A\s*(\d+)\.0*\s*\Z", r"\1", pages)
@@ -166,7 +166,7 @@ def _entry(place: str, row: dict[str, Any], folder: Path) -> Entry:
         merged_spans(pages)
     except ValueError:
         raise ManifestError(f"{place}: pages: must be like 1-10,15, got {pages!r:.80}") from None
-    return Entry(doc_id, pages, place)
+    return NamedDocument(doc_id, pages, place)
 
 
 def _first_image(row: dict[str, Any]) -> str:

@@ -18,14 +18,14 @@ from jobs.verify.format import (
     image_name,
 )
 from jobs.verify.places import Place
-from jobs.verify.report import Finding, Findings, Kind
-from jobs.verify.units import Unit
+from jobs.verify.report import Defect, Findings, Kind
+from jobs.verify.units import SealedUnit
 
 DOCUMENTS_AT_A_TIME = 64
 PATHS_AT_A_TIME = 4096
 
 
-def check_markdown(unit: Unit, place: Place, threads: Executor) -> None:
+def check_markdown(unit: SealedUnit, place: Place, threads: Executor) -> None:
     """Every document of the unit has the file that its rows make, with the page images it shows."""
     codes = {doc_id: code for code, doc_id in enumerate(unit.rows.documents.values)}
     owners = (sealed for sealed in unit.footer.documents if sealed.markdown)
@@ -42,7 +42,7 @@ def check_markdown(unit: Unit, place: Place, threads: Executor) -> None:
                 problems = _difference(found, expected) + _missing_images(place, sealed.markdown, rows)
             for problem in problems:
                 where = f"markdown/{sealed.markdown}.md"
-                unit.findings.add(Finding(Kind.MARKDOWN, problem, where, sealed.doc_id))
+                unit.findings.add(Defect(Kind.MARKDOWN, problem, where, sealed.doc_id))
 
 
 def _read(place: Place, sealed: SealedDocument) -> bytes | str | None:
@@ -88,7 +88,7 @@ def check_owners(place: Place, markdown: Hashes, findings: Findings) -> None:
         names = hashes(path.removeprefix("markdown/").removesuffix(".md") for path in group)
         for path, is_known in zip(group, contains(owned, names), strict=True):
             if not (is_known and path.endswith(".md")) and not _is_asset(path, owned):
-                findings.add(Finding(Kind.MARKDOWN, "belongs to no document", path))
+                findings.add(Defect(Kind.MARKDOWN, "belongs to no document", path))
 
 
 def _is_asset(path: str, owned: Hashes) -> bool:

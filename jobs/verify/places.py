@@ -43,13 +43,12 @@ class Place(Protocol):
 
 
 class LocalPlace:
-    """An output on a disk."""
+    """Implements ``Place`` on a disk."""
 
     def __init__(self, root: Path) -> None:
         self._root = root
 
     def files(self, folder: str) -> Iterator[str]:
-        """See ``Place``."""
         top = self._root / folder
         for parent, folders, names in os.walk(top, onerror=_raise_unless_gone):
             folders.sort()
@@ -57,26 +56,24 @@ class LocalPlace:
             yield from (f"{base}/{name}" for name in sorted(names))
 
     def read(self, path: str) -> bytes | None:
-        """See ``Place``."""
         try:
             return (self._root / path).read_bytes()
         except (FileNotFoundError, NotADirectoryError):
             return None
 
     def open(self, path: str) -> Any:
-        """See ``Place``."""
         return pa.OSFile(os.fsencode(self._root / path))
 
 
 class S3Place:
-    """An output below ``bucket/prefix``."""
+    """Implements ``Place`` below ``bucket/prefix``."""
 
     def __init__(self, filesystem: Any, base: str) -> None:
         self._filesystem = filesystem
         self._base = base.rstrip("/")
 
     def files(self, folder: str) -> Iterator[str]:
-        """See ``Place``. One request per folder."""
+        """One request per folder."""
         selector = fs.FileSelector(f"{self._base}/{folder}", allow_not_found=True)
         found = sorted(self._filesystem.get_file_info(selector), key=lambda info: str(info.path))
         for info in found:
@@ -87,7 +84,6 @@ class S3Place:
                 yield path
 
     def read(self, path: str) -> bytes | None:
-        """See ``Place``."""
         try:
             with self._filesystem.open_input_file(f"{self._base}/{path}") as file:
                 return bytes(file.read())
@@ -95,15 +91,14 @@ class S3Place:
             return None
 
     def open(self, path: str) -> Any:
-        """See ``Place``."""
         return self._filesystem.open_input_file(f"{self._base}/{path}")
 
 
 def open_place(out: str, s3: VerifyS3Options) -> Place:
     """The output's place. Raises InputError when there is none, or no pagefleet job in it."""
     try:
-        if out.startswith(S3):
-            base = out.removeprefix(S3).rstrip("/")
+        if remote := re.match(r"(?i)s3[an]?://", out):
+            base = out[remote.end() :].rstrip("/")
             place: Place = S3Place(s3_filesystem(s3, base.partition("/")[0]), base)
         else:
             if not Path(out).is_dir():

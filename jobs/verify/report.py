@@ -46,7 +46,7 @@ MEANINGS = {
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class Defect:
     """One thing that is wrong. ``pages`` is like ``3`` or ``3-7,9``; what does not apply is empty."""
 
     kind: Kind
@@ -69,7 +69,7 @@ class Findings:
     """
 
     counts: dict[Kind, int] = field(default_factory=lambda: dict.fromkeys(Kind, 0))
-    named: dict[Kind, list[Finding]] = field(default_factory=lambda: {kind: [] for kind in Kind})
+    named: dict[Kind, list[Defect]] = field(default_factory=lambda: {kind: [] for kind in Kind})
     warnings: list[str] = field(default_factory=list)
     warning_count: int = 0
     statuses: dict[str, int] = field(default_factory=dict)
@@ -86,11 +86,11 @@ class Findings:
         """Rows in sealed units."""
         return sum(self.statuses.values())
 
-    def add(self, finding: Finding, count: int = 1) -> None:
-        """Count a finding that stands for ``count`` pages, rows or files."""
-        self.counts[finding.kind] += count
-        if len(self.named[finding.kind]) < MAX_KEPT:
-            self.named[finding.kind].append(finding)
+    def add(self, defect: Defect, count: int = 1) -> None:
+        """Count a defect that stands for ``count`` pages, rows or files."""
+        self.counts[defect.kind] += count
+        if len(self.named[defect.kind]) < MAX_KEPT:
+            self.named[defect.kind].append(defect)
 
     def warn(self, message: str) -> None:
         """Tell something that is worth knowing but not wrong."""
@@ -120,8 +120,8 @@ def print_findings(findings: Findings, console: Console | None = None) -> None:
     for kind, count in findings.counts.items():
         line(f"{count:>12,}  {kind:<11} {MEANINGS[kind]}", "bold red" if count else "")
     for kind, named in findings.named.items():
-        for finding in named[:MAX_SHOWN]:
-            line(f"{kind}: {finding}")
+        for defect in named[:MAX_SHOWN]:
+            line(f"{kind}: {defect}")
         if len(named) > MAX_SHOWN:
             line(f"{kind}: … and more of them, {findings.counts[kind]:,} in all")
     for warning in findings.warnings[:MAX_SHOWN]:

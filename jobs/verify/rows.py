@@ -25,7 +25,7 @@ from jobs.verify.format import (
     schema_differences,
 )
 from jobs.verify.places import Place
-from jobs.verify.report import Finding, Findings, Kind
+from jobs.verify.report import Defect, Findings, Kind
 
 Mask = npt.NDArray[np.bool_]
 
@@ -122,18 +122,18 @@ def _values(column: Any, indexes: Integers) -> list[str]:
 
 
 def load_unit(place: Place, path: str, findings: Findings) -> tuple[Footer | None, Rows | None]:
-    """Footer and rows of a sealed file; None, with a finding, for what is not as documented."""
+    """Footer and rows of a sealed file; None, with a defect, for what is not as documented."""
     try:
         with place.open(path) as source, pq.ParquetFile(source) as file:
             metadata = dict(file.schema_arrow.metadata or {}) | dict(file.metadata.metadata or {})
             differences = schema_differences(file.schema_arrow, metadata)
             footer = _load_footer(metadata, path, findings)
             rows = _load_rows(file)
-    except Exception as error:  # noqa: BLE001 - whatever reading a damaged file raises is the finding
-        findings.add(Finding(Kind.UNREADABLE, f"cannot be read as Parquet: {_first_line(error)}", path))
+    except Exception as error:  # noqa: BLE001 - whatever reading a damaged file raises is the defect
+        findings.add(Defect(Kind.UNREADABLE, f"cannot be read as Parquet: {_first_line(error)}", path))
         return None, None
     for difference in differences:
-        findings.add(Finding(Kind.SCHEMA, difference, path))
+        findings.add(Defect(Kind.SCHEMA, difference, path))
     return footer, rows
 
 
@@ -150,12 +150,12 @@ def _first_line(error: Exception) -> str:
 
 def _load_footer(metadata: dict[bytes, bytes], path: str, findings: Findings) -> Footer | None:
     if FOOTER_KEY not in metadata:
-        findings.add(Finding(Kind.FOOTER, f"has no {FOOTER_KEY.decode()} in its metadata", path))
+        findings.add(Defect(Kind.FOOTER, f"has no {FOOTER_KEY.decode()} in its metadata", path))
         return None
     try:
         return parse_footer(metadata[FOOTER_KEY])
     except ValueError as error:
-        findings.add(Finding(Kind.FOOTER, f"is not as documented: {error}", path))
+        findings.add(Defect(Kind.FOOTER, f"is not as documented: {error}", path))
         return None
 
 

@@ -18,12 +18,12 @@ from jobs.verify.format import (
     page_list,
     wanted_pages,
 )
-from jobs.verify.report import Finding, Findings, Kind
+from jobs.verify.report import Defect, Findings, Kind
 from jobs.verify.rows import Rows
 
 
 @dataclass(frozen=True, slots=True)
-class Unit:
+class SealedUnit:
     """A sealed file and where what is wrong with it is told."""
 
     where: str
@@ -32,7 +32,7 @@ class Unit:
     findings: Findings
 
 
-def check_rows(unit: Unit) -> None:
+def check_rows(unit: SealedUnit) -> None:
     """Every page that is wanted once, nothing else, and each row true to itself and to the footer."""
     _check_footer(unit)
     _check_each_row(unit)
@@ -40,7 +40,7 @@ def check_rows(unit: Unit) -> None:
     seen: set[str] = set()
     for sealed in unit.footer.documents:
         if sealed.doc_id in seen:
-            unit.findings.add(Finding(Kind.FOOTER, "stands twice in the footer", unit.where, sealed.doc_id))
+            unit.findings.add(Defect(Kind.FOOTER, "stands twice in the footer", unit.where, sealed.doc_id))
             continue
         seen.add(sealed.doc_id)
         code = codes.get(sealed.doc_id)
@@ -51,8 +51,8 @@ def check_rows(unit: Unit) -> None:
             _tell(unit, Kind.ORPHAN, what, unit.rows.of(code))
 
 
-def _tell(unit: Unit, kind: Kind, what: str, indexes: Integers) -> None:
-    """One finding for each document among these rows, with its pages."""
+def _tell(unit: SealedUnit, kind: Kind, what: str, indexes: Integers) -> None:
+    """One defect for each document among these rows, with its pages."""
     if not len(indexes):
         return
     documents = unit.rows.documents
@@ -61,14 +61,14 @@ def _tell(unit: Unit, kind: Kind, what: str, indexes: Integers) -> None:
     for group in np.split(ordered, breaks):
         doc_id = documents.values[documents.codes[group[0]]]
         pages = page_list(np.unique(unit.rows.pages[group]))
-        unit.findings.add(Finding(kind, what, unit.where, doc_id, pages), len(group))
+        unit.findings.add(Defect(kind, what, unit.where, doc_id, pages), len(group))
 
 
-def _check_footer(unit: Unit) -> None:
+def _check_footer(unit: SealedUnit) -> None:
     """The name, the totals and the generation that the footer claims."""
 
     def disagree(what: str) -> None:
-        unit.findings.add(Finding(Kind.FOOTER, what, unit.where))
+        unit.findings.add(Defect(Kind.FOOTER, what, unit.where))
 
     footer, rows = unit.footer, unit.rows
     if unit.where != f"pages/{footer.unit_id}.parquet":
@@ -98,7 +98,7 @@ def _check_footer(unit: Unit) -> None:
     _tell(unit, Kind.FOOTER, f"rows of a later generation than the file's, {footer.generation}", later)
 
 
-def _check_each_row(unit: Unit) -> None:
+def _check_each_row(unit: SealedUnit) -> None:
     """What must hold of a row whatever its document is."""
     rows = unit.rows
     read = rows.statuses.among("ok", "blank")
@@ -117,14 +117,14 @@ def _check_each_row(unit: Unit) -> None:
         _tell(unit, Kind.INVALID, what, np.flatnonzero(broken))
 
 
-def _check_document(unit: Unit, sealed: SealedDocument, indexes: Integers) -> None:
+def _check_document(unit: SealedUnit, sealed: SealedDocument, indexes: Integers) -> None:
     """Each wanted page of one document has one row in each of its variants, and no other page has."""
     rows = unit.rows
     pages = rows.pages[indexes]
     versions = [rows.versions.values[code] for code in np.unique(rows.versions.codes[indexes])]
     if stale := [version for version in versions if version not in ("", sealed.version)]:
         what = f"rows were read from source version {stale[0]}, the footer says {sealed.version}"
-        unit.findings.add(Finding(Kind.CHANGED, what, unit.where, sealed.doc_id))
+        unit.findings.add(Defect(Kind.CHANGED, what, unit.where, sealed.doc_id))
     if sealed.uris and unit.footer.fingerprints:  # older footers do not tell of folders that moved
         elsewhere = ~rows.uris.among(*sealed.uris, at=indexes)
         _tell(unit, Kind.FOOTER, f"was not read from the footer's {sealed.uri}", indexes[elsewhere])
@@ -139,10 +139,10 @@ def _check_document(unit: Unit, sealed: SealedDocument, indexes: Integers) -> No
     elif len(pages):
         _tell(unit, Kind.ORPHAN, "has a row, but the footer knows no page count", indexes)
     else:
-        unit.findings.add(Finding(Kind.MISSING, "has no row", unit.where, sealed.doc_id, "0"))
+        unit.findings.add(Defect(Kind.MISSING, "has no row", unit.where, sealed.doc_id, "0"))
 
 
-def _check_page_count(unit: Unit, page_count: int, wanted: Wanted, indexes: Integers) -> None:
+def _check_page_count(unit: SealedUnit, page_count: int, wanted: Wanted, indexes: Integers) -> None:
     """Rows know the document's length, and those past its end say so."""
     rows = unit.rows
     known = rows.page_counts[indexes]
@@ -164,7 +164,7 @@ def _check_page_count(unit: Unit, page_count: int, wanted: Wanted, indexes: Inte
     _tell(unit, Kind.INVALID, f"must give {wanted.rest or BEYOND!r} as its reason", wrong)
 
 
-def _by_variant(unit: Unit, indexes: Integers) -> Iterator[Integers]:
+def _by_variant(unit: SealedUnit, indexes: Integers) -> Iterator[Integers]:
     """A document's rows by variant, with every one that is owed: empty where it has none."""
     variants = unit.rows.variants
     codes = variants.codes[indexes]
@@ -178,7 +178,7 @@ def _by_variant(unit: Unit, indexes: Integers) -> Iterator[Integers]:
         _tell(unit, Kind.ORPHAN, what, indexes[codes == code])
 
 
-def _check_pages(unit: Unit, sealed: SealedDocument, wanted: Integers, indexes: Integers) -> None:
+def _check_pages(unit: SealedUnit, sealed: SealedDocument, wanted: Integers, indexes: Integers) -> None:
     pages = unit.rows.pages[indexes]
     if np.array_equal(np.sort(pages), wanted):  # nearly always, and faster to tell
         return
@@ -186,8 +186,8 @@ def _check_pages(unit: Unit, sealed: SealedDocument, wanted: Integers, indexes: 
     missing = np.setdiff1d(wanted, found, assume_unique=True)
     if len(missing):
         what = "has no row" if len(indexes) else "has no row, nor has any page of the document"
-        finding = Finding(Kind.MISSING, what, unit.where, sealed.doc_id, page_list(missing))
-        unit.findings.add(finding, len(missing))
+        defect = Defect(Kind.MISSING, what, unit.where, sealed.doc_id, page_list(missing))
+        unit.findings.add(defect, len(missing))
     _tell(unit, Kind.DOUBLED, "has more than one row", np.delete(indexes, first))
     unwanted = indexes[first[~np.isin(found, wanted)]]
     _tell(unit, Kind.ORPHAN, "has a row, but nobody asked for it", unwanted)

@@ -35,7 +35,7 @@ _WIDE = (codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE, codecs.BOM_UTF16_LE, codecs.B
 class Line:
     """One row before it is checked: where it stands, its columns, or why it has none."""
 
-    place: str
+    location: str
     fields: dict[str, Any] = field(default_factory=dict)
     problem: str = ""
 

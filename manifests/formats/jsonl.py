@@ -18,17 +18,17 @@ def jsonl_lines(path: Path) -> Iterator[Line]:
             yield _line(f"{name}:{number}", raw)
 
 
-def _line(place: str, raw: bytes) -> Line:
+def _line(location: str, raw: bytes) -> Line:
     try:
         value = json.loads(raw.decode())
         if b"\\u" in raw:
             json.dumps(value, ensure_ascii=False).encode()
     except UnicodeDecodeError:
-        return Line(place, problem="encoding: must be UTF-8")
+        return Line(location, problem="encoding: must be UTF-8")
     except UnicodeEncodeError:
-        return Line(place, problem="json: must be valid Unicode, got a lone surrogate")
+        return Line(location, problem="json: must be valid Unicode, got a lone surrogate")
     except (ValueError, RecursionError) as error:
-        return Line(place, problem=f"json: must be one JSON object per line: {error}")
+        return Line(location, problem=f"json: must be one JSON object per line: {error}")
     if not isinstance(value, dict):
-        return Line(place, problem=f"json: must be an object, got {type(value).__name__}")
-    return Line(place, value)
+        return Line(location, problem=f"json: must be an object, got {type(value).__name__}")
+    return Line(location, value)

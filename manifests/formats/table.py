@@ -28,16 +28,16 @@ def csv_lines(path: Path, delimiter: str = ",") -> Iterator[Line]:
     name, header, first = shown(path), list[str](), 1
     try:
         for cells in reader:
-            place, first = f"{name}:{first}", reader.line_num + 1
+            location, first = f"{name}:{first}", reader.line_num + 1
             if not any(map(str.strip, cells)):
                 continue
             if not header:
-                header = _header(place, cells, delimiter)
+                header = _header(location, cells, delimiter)
             elif any(cells[len(header) :]):
                 problem = f"row: must have at most {len(header)} cells like the header, got {len(cells)}"
-                yield Line(place, problem=problem)
+                yield Line(location, problem=problem)
             else:
-                yield Line(place, dict(zip(header, map(csv_value, header, cells), strict=False)))
+                yield Line(location, dict(zip(header, map(csv_value, header, cells), strict=False)))
     except csv.Error as error:
         raise ManifestError(f"{name}:{first}: row: {_explained(str(error))}") from error
 
@@ -62,7 +62,7 @@ def _decoded(path: Path) -> Iterator[str]:
             raise ManifestError(f"{shown(path)}:{number}: encoding: must be UTF-8") from None
 
 
-def _header(place: str, cells: list[str], delimiter: str) -> list[str]:
+def _header(location: str, cells: list[str], delimiter: str) -> list[str]:
     header = [cell.strip() for cell in cells]
     while not header[-1]:
         header.pop()
@@ -72,10 +72,10 @@ def _header(place: str, cells: list[str], delimiter: str) -> list[str]:
         hint = f": its cells are parted by {other}, save it with {parted}" if other else ""
         got = ", ".join(header)[:200]
         raise ManifestError(
-            f"{place}: header: must name a column uri, cells parted by {parted}, got {got!r}{hint}"
+            f"{location}: header: must name a column uri, cells parted by {parted}, got {got!r}{hint}"
         )
     if "" in header or len(set(header)) < len(header):
-        raise ManifestError(f"{place}: header: every column must have a name of its own")
+        raise ManifestError(f"{location}: header: every column must have a name of its own")
     return header
 
 

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from actors.engines.base import Completion, Request
-from actors.engines.config import EngineConfig
 from actors.engines.openai import pool
 from actors.engines.openai.engine import OpenAiEngine
+from actors.engines.settings import EngineConfig
 from tests.actors.openai_server import OpenAiServer, digest
 
 JPEG = b"\xff\xd8 a page \xff\xd9"
@@ -51,7 +51,7 @@ def run(engine: OpenAiEngine, work: Work) -> Any:
 
     async def main() -> Any:
         try:
-            return await asyncio.wait_for(work(engine), 20)
+            return await asyncio.wait_for(work(engine), 60)
         finally:
             await engine.close()
 

@@ -11,8 +11,8 @@ import pymupdf
 from PIL import Image
 
 from actors.chunks import Chunk, RenderedPage
-from actors.render.config import RenderConfig
 from actors.render.renderer import Renderer
+from actors.render.settings import RenderConfig
 from actors.sources.cache import SourceCache
 from manifests.documents import Document
 from manifests.pages import PageSpan

@@ -12,8 +12,8 @@ import pytest
 from pydantic import ValidationError
 
 from actors.engines.base import Request
-from actors.engines.config import EngineConfig
 from actors.engines.load import KINDS, check_engine, check_taken, footprint, load_engine
+from actors.engines.settings import EngineConfig
 from actors.models.weights.cards import choose_gpus
 from manifests.errors import ConfigError, EngineError, EngineUnavailable
 
@@ -50,7 +50,7 @@ def test_a_script_that_makes_no_sense_is_refused_by_field(args, message):
 
 def test_checking_and_measuring_load_no_engine_library():
     code = (
-        "import sys; from actors.engines.load import *; from actors.engines.config import EngineConfig\n"
+        "import sys; from actors.engines.load import *; from actors.engines.settings import EngineConfig\n"
         "check_engine(EngineConfig()); footprint(EngineConfig())\n"
         "sys.exit('rapidocr' in sys.modules or 'onnxruntime' in sys.modules)"
     )
@@ -131,7 +131,7 @@ def test_the_scripted_engine_ends_its_process_with_a_message(args, doc_id, dies)
     code = (
         "import asyncio, numpy as np\n"
         "from actors.engines.base import Request\n"
-        "from actors.engines.config import EngineConfig\n"
+        "from actors.engines.settings import EngineConfig\n"
         "from actors.engines.load import load_engine\n"
         f"engine = load_engine(EngineConfig(kind='scripted', engine_args={args!r}))\n"
         f"asyncio.run(engine.read(Request({doc_id!r}, 1, [np.zeros((9, 9, 3), np.uint8)])))\n"

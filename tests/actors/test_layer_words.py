@@ -12,8 +12,8 @@ from actors.render.layer_words import (
     Word,
     clean,
     compose_words,
-    find_rules,
     once,
+    rules_among,
     text_lines,
     turn_of,
 )
@@ -61,9 +61,9 @@ def test_letters_are_composed_and_ligatures_taken_apart():
 
 
 def test_thin_boxes_are_rules_and_too_many_are_none():
-    rules = find_rules([(0, 10, 100, 11), (50, 0, 51, 90), (0, 0, 5, 1), (0, 0, 50, 50)])
+    rules = rules_among([(0, 10, 100, 11), (50, 0, 51, 90), (0, 0, 5, 1), (0, 0, 50, 50)])
     assert rules.horizontal == ((10.5, 0, 100),) and rules.vertical == ((50.5, 0, 90),)
-    assert find_rules([(0, 10, 100, 11)] * 3_000).horizontal == ()
+    assert rules_among([(0, 10, 100, 11)] * 3_000).horizontal == ()
 
 
 @pytest.mark.parametrize("turn", [0, 90, 180, 270])

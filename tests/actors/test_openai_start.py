@@ -8,7 +8,7 @@ from contextlib import suppress
 
 import pytest
 
-from actors.engines.openai.address import root_of, server_addresses
+from actors.engines.openai.address import server_addresses, server_root
 from actors.engines.openai.start import MOST_BYTES
 from manifests.errors import ConfigError, EngineUnavailable
 from tests.actors.openai_engine import engine_for, quick_rests, read, server, two
@@ -61,7 +61,7 @@ def test_no_address_at_all_says_how_to_start_a_server() -> None:
 
 
 def test_the_root_is_where_v1_is_not() -> None:
-    assert root_of("http://host:8000/v1") == "http://host:8000"
+    assert server_root("http://host:8000/v1") == "http://host:8000"
 
 
 def test_no_server_answers(two: list[OpenAiServer]) -> None:

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from actors.engines.config import EngineConfig
 from actors.engines.load import check_engine
 from actors.engines.prompts import IMAGE, split_prompt
+from actors.engines.settings import EngineConfig
 from actors.models.presets import ladder, library
 from actors.models.presets.choice import choose
 from actors.models.presets.identity import model_identity

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 from actors.engines.base import Completion, Request
-from actors.engines.config import EngineConfig
 from actors.engines.line_ocr.upright import quad_of
 from actors.engines.load import load_engine
+from actors.engines.settings import EngineConfig
 from manifests.errors import EngineError
 from tests.actors.typeset import GREEK, LETTER, typeset, words
 

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from actors.render.config import RenderConfig
 from actors.render.image import ImagePages
 from actors.render.pdf import PdfPages
 from actors.render.renderer import Renderer
+from actors.render.settings import RenderConfig
 from actors.sources.cache import LocatedSource, SourceCache
 from manifests.documents import Document
 from manifests.errors import DocumentError, SourceUnavailable

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from actors.engines.base import Completion, Request
-from actors.engines.config import EngineConfig
 from actors.engines.load import load_engine
+from actors.engines.settings import EngineConfig
 from actors.scripts.languages import (
     debian_package,
     languages_for,

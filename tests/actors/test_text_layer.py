@@ -12,9 +12,9 @@ import pytest
 from PIL import Image
 
 from actors.chunks import RenderedPage
-from actors.render.config import RenderConfig
 from actors.render.pdf import PdfPages
 from actors.render.renderer import Renderer
+from actors.render.settings import RenderConfig
 from actors.sources.cache import SourceCache
 from results.rows import Status
 from tests.actors.layer_samples import (

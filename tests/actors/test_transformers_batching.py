@@ -9,44 +9,44 @@ import pytest
 
 from actors.engines.base import Completion, Request
 from actors.engines.transformers import batching
-from actors.engines.transformers.batching import PATIENCE, Batcher, Job, choose
-from actors.engines.transformers.inputs import Row
+from actors.engines.transformers.batching import PATIENCE, Batcher, Pending, choose_batch
+from actors.engines.transformers.inputs import PromptRow
 from manifests.errors import EngineDead, EngineError
 
 LIMIT_S = 20
 
 
-def job(tokens: int = 1, kind: str = "one image", page: int = 0) -> Job:
-    return Job(Request("d", page, ()), Row("", (), tokens), kind)
+def job(tokens: int = 1, kind: str = "one image", page: int = 0) -> Pending:
+    return Pending(Request("d", page, ()), PromptRow("", (), tokens), kind)
 
 
-def lengths(jobs: list[Job]) -> list[int]:
+def lengths(jobs: list[Pending]) -> list[int]:
     return [job.row.tokens for job in jobs]
 
 
 def test_a_batch_holds_like_lengths_around_the_oldest():
     waiting = [job(tokens) for tokens in (500, 10, 480, 900, 520, 20, 1_000)]
-    assert lengths(choose(waiting, 3)) == [480, 500, 520]
+    assert lengths(choose_batch(waiting, 3)) == [480, 500, 520]
 
 
 def test_the_oldest_is_in_it_even_where_others_are_closer_together():
     waiting = [job(tokens) for tokens in (900, 10, 11, 12, 13)]
-    assert 900 in lengths(choose(waiting, 3))
+    assert 900 in lengths(choose_batch(waiting, 3))
 
 
 def test_fewer_than_a_batch_are_all_taken():
-    assert lengths(choose([job(3), job(1), job(2)], 8)) == [1, 2, 3]
+    assert lengths(choose_batch([job(3), job(1), job(2)], 8)) == [1, 2, 3]
 
 
 def test_kinds_are_not_mixed_and_the_commonest_goes_first():
     rare, *common = [job(kind="two images"), job(), job(), job()]
-    assert choose([rare, *common], 8) == common
+    assert choose_batch([rare, *common], 8) == common
 
 
 def test_a_rare_kind_is_passed_over_so_often_and_no_more():
     rare, common = job(kind="two images"), job()
     rare.passed_over = PATIENCE
-    assert choose([rare, common, job()], 8) == [rare]
+    assert choose_batch([rare, common, job()], 8) == [rare]
 
 
 class Model:
@@ -60,7 +60,7 @@ class Model:
         self.prepared: list[int] = []
         self.generated: list[int] = []
 
-    def prepare(self, jobs: list[Job]) -> list[Job] | None:
+    def prepare(self, jobs: list[Pending]) -> list[Pending] | None:
         if any(job.request.page < 0 for job in jobs):
             raise ValueError("a page below zero")
         self.prepared.append(len(jobs))
@@ -68,7 +68,7 @@ class Model:
             self.prepared_three.set()
         return jobs
 
-    def generate(self, jobs: list[Job]) -> None:
+    def generate(self, jobs: list[Pending]) -> None:
         self.generating.set()
         assert self.go.wait(LIMIT_S)
         if any(job.request.page == 666 for job in jobs):
@@ -93,7 +93,7 @@ def batcher(model):
     batcher.close()
 
 
-def submitted(batcher, pages) -> list[Job]:
+def submitted(batcher, pages) -> list[Pending]:
     jobs = [job(page=page) for page in pages]
     for one in jobs:
         batcher.submit(one)

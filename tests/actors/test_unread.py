@@ -10,11 +10,11 @@ import pytest
 from PIL import Image, ImageDraw, ImageFont
 
 from actors.engines.base import Completion, Request
-from actors.engines.config import EngineConfig
 from actors.engines.line_ocr.reading import completion_of
 from actors.engines.line_ocr.unread import unread_print
 from actors.engines.line_ocr.upright import straighten
 from actors.engines.load import load_engine
+from actors.engines.settings import EngineConfig
 from actors.layout.lines import Rules, TextLine
 from results.rows import Status
 from tests.actors.test_page_reader import Bench, FakeEngine, by_page, chunk, page

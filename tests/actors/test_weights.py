@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 
-from actors.engines.config import EngineConfig
+from actors.engines.settings import EngineConfig
 from actors.models.weights.cards import COMMON_CARDS, Card
 from actors.models.weights.check import check_folder
 from actors.models.weights.guard import check_model
 from actors.models.weights.headers import Tensor
-from actors.models.weights.memory import Plan, estimate, first_that_fits, plan_of, weight_share
+from actors.models.weights.memory import MemoryPlan, estimate, first_that_fits, plan_of, weight_share
 from actors.models.weights.shape import ModelShape, model_shape
 from manifests.errors import ConfigError
 from tests.actors.model_folders import (
@@ -352,9 +352,9 @@ def test_weights_are_shared_by_a_group_but_for_the_image_encoder() -> None:
         Tensor("model.language_model.embed_tokens.weight", "BF16", (200, 10), 4000),
         Tensor("model.language_model.layers.0.qweight", "U8", (500,), 500),
     ]
-    assert weight_share(tensors, Plan()) == 2000 + 8000 + 4000 + 500
-    assert weight_share(tensors, Plan(tensor_parallel=2)) == 2000 + (8000 + 4000 + 500) // 2
-    assert weight_share(tensors, Plan(fp8_weights=True)) == 2000 + 4000 + 4000 + 500
+    assert weight_share(tensors, MemoryPlan()) == 2000 + 8000 + 4000 + 500
+    assert weight_share(tensors, MemoryPlan(tensor_parallel=2)) == 2000 + (8000 + 4000 + 500) // 2
+    assert weight_share(tensors, MemoryPlan(fp8_weights=True)) == 2000 + 4000 + 4000 + 500
 
 
 BIG = [Tensor("model.language_model.layers.0.weight", "BF16", (8_000_000, 1000), 16 * 10**9)]
@@ -366,10 +366,10 @@ def card(name: str) -> Card:
 
 
 def test_eight_billion_parameters_fit_the_cards_they_are_known_to_fit() -> None:
-    shape, plan = shape_of(QWEN3_8B), Plan(max_len=16384, batched_tokens=8192)
+    shape, plan = shape_of(QWEN3_8B), MemoryPlan(max_len=16384, batched_tokens=8192)
     fits = [one.name for one in COMMON_CARDS if estimate(BIG, shape, plan, one.total_bytes).fits]
     assert fits == [one.name for one in COMMON_CARDS if not one.name.startswith("T4")]
-    longer = [one.name for one in COMMON_CARDS if estimate(BIG, shape, Plan(), one.total_bytes).fits]
+    longer = [one.name for one in COMMON_CARDS if estimate(BIG, shape, MemoryPlan(), one.total_bytes).fits]
     assert longer == [one.name for one in COMMON_CARDS if one.name.startswith(("A100", "H"))]
     h100 = estimate(BIG, shape, plan, card("H100").total_bytes)
     assert h100.kv_per_token == 147_456
@@ -379,7 +379,7 @@ def test_eight_billion_parameters_fit_the_cards_they_are_known_to_fit() -> None:
 
 
 def test_the_mildest_change_that_fits_is_found() -> None:
-    shape, plan, h100, l4 = shape_of(QWEN3_8B), Plan(), card("H100"), card("L4")
+    shape, plan, h100, l4 = shape_of(QWEN3_8B), MemoryPlan(), card("H100"), card("L4")
     assert first_that_fits(BIG, shape, plan, [h100]) == {}
     assert first_that_fits(BIG, shape, replace(plan, max_len=400_000), [h100]) == {
         "engine.vllm.max_model_len": "16384"
@@ -398,6 +398,8 @@ def test_a_configuration_is_read_as_a_plan() -> None:
     config = EngineConfig.model_validate(
         {"kind": "vllm", "tensor_parallel_size": 2, "vllm": {"max_model_len": 4096, "enforce_eager": True}}
     )
-    assert plan_of(config, fp8_card=True) == Plan(tensor_parallel=2, kv_bytes=1, max_len=4096, eager=True)
+    assert plan_of(config, fp8_card=True) == MemoryPlan(
+        tensor_parallel=2, kv_bytes=1, max_len=4096, eager=True
+    )
     assert plan_of(config).kv_bytes == 2
     assert plan_of(EngineConfig(kind="vllm", dtype="float32")).weight_dtype_bytes == 4

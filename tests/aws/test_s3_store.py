@@ -9,8 +9,8 @@ from collections.abc import Callable
 import pytest
 
 from aws import s3_store
-from aws.config import S3Config
 from aws.s3_store import S3Store
+from aws.settings import S3Config
 from manifests.errors import ConfigError, StoreError
 from results.store import Created
 from tests.s3_server import Fault, S3Server

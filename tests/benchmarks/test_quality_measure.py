@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from actors.engines.config import EngineConfig
+from actors.engines.settings import EngineConfig
 from benchmarks.quality import tables
 from benchmarks.quality.measure import KnownFile, drawn_files, fresh_files, measure
 from benchmarks.quality.readers import BARE, BareTesseract, EngineReader, PageText, installed_languages

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -14,8 +15,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from actors.engines.base import EngineInfo
-from cluster.config import FleetSpec
 from cluster.roles import RowSink
+from cluster.settings import FleetSpec
 from manifests.documents import Document
 from manifests.errors import ConfigError, EngineDead, EngineUnavailable, JobError, StoreError
 from manifests.units import UnitPlan, cut_units, first_generation
@@ -23,7 +24,7 @@ from manifests.work import RenderCall, RenderItem, RenderReport
 from results.local_store import LocalStore
 from results.read_report import ReadReport, report_on
 from results.rows import ResultRow, Status
-from results.writer import UnitWriter, WriterConfig
+from results.writer import SealReport, UnitWriter, WriterConfig
 
 PAGES = 8
 SERVERS_DOWN = "no server answered for 600 s: http://127.0.0.1:1/v1"
@@ -127,6 +128,21 @@ class FakeReader:
         )
 
 
+class SlowSealer(UnitWriter):
+    """Seals nothing before it has taken rows."""
+
+    def __init__(self, store: LocalStore, config: WriterConfig) -> None:
+        super().__init__(store, config)
+        self._took_rows = threading.Event()
+
+    def add_rows(self, unit_id: str, generation: int, rows: Sequence[ResultRow]) -> None:
+        self._took_rows.set()
+
+    def seal(self, unit_id: str, generation: int, page_counts: dict[int, int]) -> SealReport:
+        self._took_rows.wait()
+        return SealReport(True)
+
+
 @dataclass(frozen=True, slots=True)
 class FakeWorkers:
     """Makers of the fakes, and of a real writer that flushes only when it is told to."""
@@ -136,6 +152,7 @@ class FakeWorkers:
     """What making a renderer comes to: an error's name, ``exit``, or nothing special."""
     reader: str = ""
     """The same of a reader."""
+    writer: type[UnitWriter] = UnitWriter
 
     @property
     def servers_down(self) -> Path:
@@ -154,7 +171,7 @@ class FakeWorkers:
         return FakeReader(sink, replica)
 
     def make_writer(self) -> UnitWriter:
-        return UnitWriter(LocalStore(self.output), WriterConfig("run", "f", flush_s=3600))
+        return self.writer(LocalStore(self.output), WriterConfig("run", "f", flush_s=3600))
 
 
 def _made(how: str) -> None:

@@ -11,7 +11,6 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from cluster.config import ClusterConfig
 from cluster.fleet import (
     Event,
     ReadDone,
@@ -20,11 +19,15 @@ from cluster.fleet import (
     RendererUp,
     ReplicaLost,
     ReplicaUp,
+    RowsWritten,
     UnitOpened,
+    UnitSealed,
 )
 from cluster.ray_fleet import RayFleet
+from cluster.settings import ClusterConfig
+from jobs.driver.driver import MAX_OPEN_UNITS, MAX_WAITING_UNITS
 from manifests.errors import PagefleetError
-from tests.cluster.fleet_fakes import FakeWorkers, call, plan
+from tests.cluster.fleet_fakes import FakeWorkers, SlowSealer, call, plan
 
 WITHIN_S = 90.0
 
@@ -127,6 +130,20 @@ def restart(workers: FakeWorkers, address: str) -> None:
         probe.fleet.stop()
 
 
+def sealing(workers: FakeWorkers, address: str) -> None:
+    """Every open unit is being sealed, and none of that ends before the writer has taken more rows."""
+    probe = Probe(FakeWorkers(workers.output, writer=SlowSealer), address)
+    try:
+        probe.up()
+        for number in range(MAX_OPEN_UNITS + MAX_WAITING_UNITS):
+            probe.fleet.seal_unit((f"u{number}", 1), {})
+        probe.fleet.write_rows(("u", 1), [])
+        probe.wait(lambda: len(probe.of(UnitSealed)) == MAX_OPEN_UNITS + MAX_WAITING_UNITS)
+        say(sealed=len(probe.of(UnitSealed)), written=len(probe.of(RowsWritten)))
+    finally:
+        probe.fleet.stop()
+
+
 def half_a_start(workers: FakeWorkers, address: str) -> None:
     """A fleet whose cluster is not there can be drained and stopped all the same."""
     fleet = RayFleet(workers.spec(), ClusterConfig(address="127.0.0.1:1"))
@@ -148,6 +165,7 @@ if __name__ == "__main__":
         "unavailable": unavailable,
         "no_start": no_start,
         "restart": restart,
+        "sealing": sealing,
         "half_a_start": half_a_start,
     }
     SCENARIOS[scenario](FakeWorkers(out), more[0] if more else "")

@@ -8,7 +8,7 @@ from ray.core.generated import common_pb2
 from ray.exceptions import RayTaskError
 
 from cluster import failures
-from cluster.failures import Death, cause_of, death_of, own_error, read_death
+from cluster.failures import ActorDeath, cause_of, death_of, own_error, read_death
 from cluster.fleet import Cause
 from manifests.errors import ConfigError
 
@@ -33,15 +33,15 @@ def test_an_error_of_ours_is_told_in_its_own_words_not_as_a_traceback():
 @pytest.mark.parametrize(
     ("error", "death", "node", "cause"),
     [
-        (exceptions.OutOfMemoryError(REPORT), Death(), "n0", Cause.MEMORY),
-        (exceptions.ActorDiedError(), Death(memory_report=REPORT), "n0", Cause.MEMORY),
-        (exceptions.NodeDiedError("x"), Death(), "n0", Cause.NODE),
-        (exceptions.ActorUnavailableError("x", None), Death(), "n0", Cause.NODE),
-        (exceptions.ActorDiedError(), Death(node_lost=True), "n0", Cause.NODE),
-        (exceptions.ActorDiedError(), Death(), "n1", Cause.NODE),
-        (exceptions.RayActorError(None, "x", preempted=True), Death(), "n0", Cause.NODE),
-        (exceptions.ActorDiedError(), Death(), "n0", Cause.CRASH),
-        (exceptions.RayActorError(None, MISLEADING), Death(), "n0", Cause.CRASH),
+        (exceptions.OutOfMemoryError(REPORT), ActorDeath(), "n0", Cause.MEMORY),
+        (exceptions.ActorDiedError(), ActorDeath(memory_report=REPORT), "n0", Cause.MEMORY),
+        (exceptions.NodeDiedError("x"), ActorDeath(), "n0", Cause.NODE),
+        (exceptions.ActorUnavailableError("x", None), ActorDeath(), "n0", Cause.NODE),
+        (exceptions.ActorDiedError(), ActorDeath(node_lost=True), "n0", Cause.NODE),
+        (exceptions.ActorDiedError(), ActorDeath(), "n1", Cause.NODE),
+        (exceptions.RayActorError(None, "x", preempted=True), ActorDeath(), "n0", Cause.NODE),
+        (exceptions.ActorDiedError(), ActorDeath(), "n0", Cause.CRASH),
+        (exceptions.RayActorError(None, MISLEADING), ActorDeath(), "n0", Cause.CRASH),
     ],
     ids=lambda value: getattr(value, "name", type(value).__name__),
 )
@@ -55,18 +55,18 @@ def test_what_ray_says_of_a_kill_for_memory_is_told_without_its_pages_of_advice(
     assert death_of(exceptions.OutOfMemoryError(REPORT)).memory_report == REPORT.rsplit("\n", 2)[0]
     killed = common_pb2.ActorDeathCause()
     killed.oom_context.error_message = REPORT
-    assert read_death(killed) == Death(memory_report=REPORT.rsplit("\n", 2)[0])
+    assert read_death(killed) == ActorDeath(memory_report=REPORT.rsplit("\n", 2)[0])
 
 
 def test_a_death_record_tells_a_lost_node_from_a_crash():
     died = common_pb2.ActorDeathCause()
     died.actor_died_error_context.reason = common_pb2.ActorDiedErrorContext.NODE_DIED
-    assert read_death(died) == Death(node_lost=True)
+    assert read_death(died) == ActorDeath(node_lost=True)
     died.actor_died_error_context.reason = common_pb2.ActorDiedErrorContext.WORKER_DIED
     died.actor_died_error_context.error_message = MISLEADING
-    assert read_death(died) == Death()
+    assert read_death(died) == ActorDeath()
 
 
 def test_without_a_record_there_is_nothing_to_tell():
-    assert death_of(exceptions.ActorDiedError()) == Death()
-    assert death_of(exceptions.RayActorError("00" * 16, "x")) == Death()
+    assert death_of(exceptions.ActorDiedError()) == ActorDeath()
+    assert death_of(exceptions.RayActorError("00" * 16, "x")) == ActorDeath()

@@ -22,7 +22,7 @@ from cluster.fleet import (
     UnitOpened,
 )
 from cluster.local_fleet import LocalFleet
-from cluster.restarts import pause_s
+from cluster.restarts import restart_after_s
 from manifests.errors import ConfigError, EngineUnavailable, JobError, PagefleetError, StoreError
 from tests.cluster.fleet_fakes import ERRORS, SERVERS_DOWN, WAITING, FakeWorkers, call, plan
 from tests.cluster.harness import stored, until
@@ -147,14 +147,14 @@ def test_a_renderer_that_never_starts_is_a_failed_start_each_time_with_growing_p
     make: Make, monkeypatch: pytest.MonkeyPatch, renderer: str, tail: str
 ) -> None:
     asked: list[int] = []
-    monkeypatch.setattr(local_renderer, "pause_s", lambda failed: asked.append(failed) or 0.0)
+    monkeypatch.setattr(local_renderer, "restart_after_s", lambda failed: asked.append(failed) or 0.0)
     fleet = make(renderer=renderer)
     fleet.start()
     lost = _events(fleet, lambda events: len(_of(RendererLost, events)) >= 3)
     assert {event.cause for event in _of(RendererLost, lost)} == {Cause.START}
     assert all(tail in event.log_tail for event in _of(RendererLost, lost))
     assert asked[:3] == [0, 1, 2]
-    assert [pause_s(n) for n in (0, 1, 2, 3, 30)] == [0.0, 1.0, 3.0, 7.0, 60.0]
+    assert [restart_after_s(n) for n in (0, 1, 2, 3, 30)] == [0.0, 1.0, 3.0, 7.0, 60.0]
 
 
 def test_a_machine_without_memory_for_a_process_is_a_failed_start(

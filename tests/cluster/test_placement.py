@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from cluster.config import ClusterConfig, FleetSpec
 from cluster.placement import check_gpus, renderer_counts, replica_bundle, replica_count
+from cluster.settings import ClusterConfig, FleetSpec
 from manifests.errors import JobError
 
 GIB = 2.0**30

@@ -78,6 +78,12 @@ def test_a_replica_that_dies_in_a_server_outage_is_started_until_the_servers_are
     assert up == {"up": True}
 
 
+def test_rows_never_wait_behind_units_that_are_being_sealed(
+    runner: Runner, cluster: SharedCluster, tmp_path: Path
+) -> None:
+    assert _probe(runner, "sealing", tmp_path / "out", cluster.address) == [{"sealed": 32, "written": 1}]
+
+
 def test_a_fleet_without_its_cluster_can_be_drained_and_stopped(runner: Runner, tmp_path: Path) -> None:
     told = _probe(runner, "half_a_start", tmp_path / "out")
     assert told == [{"error": "JobError"}, {"stopped": True}]

@@ -11,8 +11,8 @@ from uuid import uuid4
 import pytest
 
 from cluster import temp_folder
-from cluster.config import ClusterConfig
 from cluster.ray_fleet import RayFleet
+from cluster.settings import ClusterConfig
 from cluster.temp_folder import MAX_LENGTH, choose, problem_of
 from manifests.errors import ConfigError, JobError
 from tests.cluster.fleet_fakes import FakeWorkers

@@ -19,7 +19,7 @@ from transformers import PreTrainedTokenizerFast
 from vllm.renderers import renderer_from_config
 
 from actors.engines.base import Completion, Request
-from actors.engines.config import EngineConfig
+from actors.engines.settings import EngineConfig
 from actors.engines.vllm import deepseek as vllm_deepseek
 from actors.engines.vllm.arguments import engine_arguments
 from actors.engines.vllm.deepseek import ENVIRONMENT as SIZES

@@ -10,8 +10,8 @@ import httpx
 import pytest
 
 from actors.engines.base import Completion, Request
-from actors.engines.config import EngineConfig
 from actors.engines.openai.engine import OpenAiEngine
+from actors.engines.settings import EngineConfig
 from actors.render.image import encode_jpeg
 from manifests.errors import ConfigError, EngineError
 from tests.engines.tiny_reader.model import MODEL

@@ -17,7 +17,7 @@ import torch
 from transformers import AutoModelForImageTextToText
 
 from actors.engines.base import Completion, Request
-from actors.engines.config import EngineConfig
+from actors.engines.settings import EngineConfig
 from actors.engines.transformers.engine import TransformersEngine
 from manifests.errors import ConfigError, EngineDead, EngineError
 from tests.engines.read_rows import ending, read_row

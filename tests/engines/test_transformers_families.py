@@ -20,7 +20,7 @@ from transformers import (
 from transformers.convert_slow_tokenizer import bytes_to_unicode
 
 from actors.engines.base import Completion, Request
-from actors.engines.config import EngineConfig
+from actors.engines.settings import EngineConfig
 from actors.engines.transformers.engine import TransformersEngine
 from manifests.errors import ConfigError, EngineError
 

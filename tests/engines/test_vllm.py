@@ -13,8 +13,8 @@ import psutil
 import pytest
 
 from actors.engines.base import Completion, Request
-from actors.engines.config import EngineConfig, Sampling
 from actors.engines.load import load_engine
+from actors.engines.settings import EngineConfig, Sampling
 from actors.engines.vllm import engine as vllm
 from actors.engines.vllm.sampling import sampling_params
 from manifests.errors import ConfigError, EngineDead, EngineError

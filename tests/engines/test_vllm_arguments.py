@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from vllm.tokenizers import cached_tokenizer_from_config
 
-from actors.engines.config import EngineConfig, Sampling
+from actors.engines.settings import EngineConfig, Sampling
 from actors.engines.vllm.arguments import NGRAM_GUARD, check_engine_args, engine_arguments
 from actors.engines.vllm.engine import VllmEngine
 from actors.engines.vllm.engine import start as vllm_start

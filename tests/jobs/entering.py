@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from jobs.config import JobConfig
-from jobs.job_file import Entering, JobFile
-from jobs.job_settings import fingerprint_on
+from jobs.job_file import Entering, JobFile, fingerprint_on
 from results.job_claim import JobClaim
 from results.owner import Owner
 from results.participants import Purpose

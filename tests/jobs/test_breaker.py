@@ -43,9 +43,9 @@ class Run:
                     self.breaker.answered()
                 else:
                     fail(self.breaker, page)
-            judged = self.breaker.judge(nothing_else=not waiting)
-            self.written += pages(judged.write)
-            waiting = pages(judged.again) + waiting
+            decided = self.breaker.decide(nothing_else=not waiting)
+            self.written += pages(decided.write)
+            waiting = pages(decided.again) + waiting
             if self.breaker.wants_control(nothing_else=not waiting):
                 self.controls += 1
                 {
@@ -112,11 +112,11 @@ def test_failures_are_held_until_something_tells() -> None:
     breaker = Breaker()
     fail(breaker, 1, 2)
     assert (len(breaker), breaker.holds(key(1)), breaker.holds(key(3))) == (2, True, False)
-    assert breaker.judge(nothing_else=False).write == []
+    assert breaker.decide(nothing_else=False).write == []
     assert breaker.held_of(("u", 1)) == 2
     breaker.answered()
-    assert pages(breaker.judge(nothing_else=False).write) == [1, 2]
-    assert breaker.judge(nothing_else=False).write == []
+    assert pages(breaker.decide(nothing_else=False).write) == [1, 2]
+    assert breaker.decide(nothing_else=False).write == []
 
 
 def test_pages_that_failed_while_an_engine_was_out_of_order_are_read_once_more() -> None:
@@ -124,11 +124,11 @@ def test_pages_that_failed_while_an_engine_was_out_of_order_are_read_once_more()
     fail(breaker, *range(TRIP_AFTER))
     assert breaker.is_tripped
     breaker.control_answered()
-    judged = breaker.judge(nothing_else=False)
-    assert (pages(judged.again), judged.write) == (list(range(TRIP_AFTER)), [])
+    decided = breaker.decide(nothing_else=False)
+    assert (pages(decided.again), decided.write) == (list(range(TRIP_AFTER)), [])
     fail(breaker, 3)
     breaker.answered()
-    assert pages(breaker.judge(nothing_else=False).write) == [3], "twice is the page's own fault"
+    assert pages(breaker.decide(nothing_else=False).write) == [3], "twice is the page's own fault"
 
 
 def test_one_refusal_of_the_control_is_not_enough() -> None:
@@ -174,5 +174,5 @@ def test_what_is_dropped_is_forgotten() -> None:
     breaker.control_answered()
     fail(breaker, 99)
     breaker.drop(lambda page: True)
-    judged = breaker.judge(nothing_else=True)
-    assert (judged.write, judged.again, len(breaker)) == ([], [], 0)
+    decided = breaker.decide(nothing_else=True)
+    assert (decided.write, decided.again, len(breaker)) == ([], [], 0)

@@ -34,9 +34,10 @@ from cluster.fleet import (
 )
 from jobs.driver import events
 from jobs.driver.driver import Driver, DriverConfig
-from jobs.driver.events import DriverEvent, QuietWatcher
-from jobs.driver.liveness import Stopped
+from jobs.driver.events import DriverEvent, QuietObserver
+from jobs.driver.plan_queue import QueuedUnit
 from jobs.driver.snapshot import Snapshot
+from jobs.driver.watchdog import Stopped
 from manifests.documents import Document
 from manifests.errors import DocumentError, JobError
 from manifests.pages import DOCUMENT_PAGE, plan_pages
@@ -551,12 +552,12 @@ class Bench:
         self.most_bytes = 0
         self.events: list[DriverEvent] = []
 
-    def plans(self) -> Iterator[UnitPlan]:
+    def plans(self) -> Iterator[QueuedUnit]:
         for unit in self.units:
             if read_footer(self.store, unit.unit_id) is None:
-                yield read_plan(self.store, unit.unit_id, 1) or first_generation(unit)
+                yield QueuedUnit.of(read_plan(self.store, unit.unit_id, 1) or first_generation(unit))
 
-    def is_done(self, plan: UnitPlan) -> bool:
+    def is_done(self, plan: QueuedUnit) -> bool:
         footer = read_footer(self.store, plan.unit_id)
         return footer is not None and footer.generation >= plan.generation
 
@@ -574,8 +575,8 @@ class Bench:
             observe(driver)
 
         self.events = []
-        watcher = QuietWatcher(look, self.events.append)
-        driver = self.driver = Driver(fleet, self.claims, config, watcher)
+        observer = QuietObserver(look, self.events.append)
+        driver = self.driver = Driver(fleet, self.claims, config, observer)
         fleet.start()
         try:
             driver.run(self.plans(), self.is_done, lambda: bool(turns) and fleet.turns >= turns)
@@ -1017,10 +1018,10 @@ def test_suspects_are_told_from_the_rest_and_what_is_condemned_is_told_by_name(t
     driver = bench.run()
     condemned = [event for event in bench.events if isinstance(event, events.PageCondemned)]
     assert [(event.doc_id, event.page) for event in condemned] == [("bad", 2)]
-    lost = [event for event in bench.events if isinstance(event, events.RendererLost)]
+    lost = [event for event in bench.events if isinstance(event, events.RendererReplaced)]
     assert all(event.suspected for event in lost)
     assert driver.progress.reasons == {"rendering the page crashed the renderer twice": 1}
-    assert driver.snapshot().statuses == {"ok": 12, "failed": 1}
+    assert driver.snapshot().progress.statuses == {"ok": 12, "failed": 1}
 
 
 # Sources that do not answer
@@ -1386,7 +1387,9 @@ def test_a_run_past_its_deadline_stops_and_can_be_resumed(tmp_path, monkeypatch)
     monkeypatch.setattr("time.monotonic", lambda: clock[0])
     config = DriverConfig("run", "fp", 10**6, 1000.0, 60.0, 60.0, deadline_s=10.0)
     fleet = FakeFleet(bench.store, bench.world, bench.rng)
-    driver = Driver(fleet, bench.claims, config, QuietWatcher(lambda _: clock.__setitem__(0, clock[0] + 1.0)))
+    driver = Driver(
+        fleet, bench.claims, config, QuietObserver(lambda _: clock.__setitem__(0, clock[0] + 1.0))
+    )
     with pytest.raises(Stopped, match="deadline of 10 s"):
         driver.run(bench.plans(), bench.is_done, lambda: False)
     fleet.stop()

@@ -137,7 +137,8 @@ def test_an_output_that_is_another_jobs_is_told_and_our_own_goes_on(
     assert "1 of 6 documents left" in look_ahead().words
     other = look_ahead("--dpi", "99")
     assert other.exit_status == 1
-    assert "a job with other settings (render.dpi)" in other.words
+    assert "a job with other settings" in other.words
+    assert "render.dpi: 36 there, 99 now" in other.words
     again = look_ahead("--dpi", "99", "--new-generation")
     assert (again.exit_status, "6 of 6 documents left" in again.words) == (0, True)
     assert "holds no pagefleet job" in dry_run(output=scans).words

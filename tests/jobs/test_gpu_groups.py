@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from actors.engines.config import EngineConfig
+from actors.engines.settings import EngineConfig
 from actors.models.weights.cards import Card
 from jobs.models.gpu_groups import on_enough_gpus
 from tests.actors.model_folders import QWEN3_8B, large_model_folder

@@ -15,7 +15,7 @@ from jobs.cli.main import app
 from jobs.cli.options import FLAGS
 from jobs.config import JobConfig
 from jobs.flow import Outcome
-from jobs.settings import settings_of
+from jobs.setting_names import settings_of
 
 DOCS = Path(__file__).parents[2] / "docs" / "settings.md"
 EVERY = {flag for flags in FLAGS.values() for names in flags.values() for flag in names}

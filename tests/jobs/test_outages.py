@@ -16,7 +16,7 @@ from jobs.driver.outages import (
     EngineWaits,
     SourceOutage,
     Waiting,
-    pause_s,
+    ask_again_after_s,
     place_of,
 )
 
@@ -39,7 +39,7 @@ def test_a_place_is_what_fails_together(uri: str, place: str) -> None:
 
 
 def test_pauses_grow_to_a_limit() -> None:
-    pauses = [pause_s(attempt) for attempt in range(1, 12)]
+    pauses = [ask_again_after_s(attempt) for attempt in range(1, 12)]
     assert pauses == sorted(pauses)
     assert (pauses[0], pauses[-1]) == (0.5, MAX_PAUSE_S)
 
@@ -137,9 +137,9 @@ def test_what_is_dropped_is_waited_for_no_longer() -> None:
 
 def test_an_engine_waits_as_long_as_it_says_so_of_late() -> None:
     waits = EngineWaits()
-    waits.told("r1", "no server answers", 10.0)
-    waits.told("r2", "no server answers", 20.0)
-    waits.told("r1", "still none", 30.0)
+    waits.on_waiting("r1", "no server answers", 10.0)
+    waits.on_waiting("r2", "no server answers", 20.0)
+    waits.on_waiting("r1", "still none", 30.0)
     assert waits.waiting(31.0) == Waiting("still none", 2, 10.0, float("inf"))
     waits.over("r1")
     assert waits.replicas(31.0) == {"r2"}

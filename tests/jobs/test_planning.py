@@ -14,9 +14,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from jobs.config import InputConfig
+from jobs.planning.output_listing import OutputListing, clear
 from jobs.planning.planning import JobPlan, RunPlanner, cut_of, materialise
 from jobs.planning.retry import plan_retry
-from jobs.planning.stock import Stock, clear
 from jobs.summary import total_up
 from manifests.documents import Document
 from manifests.inputs import InputSet, expand_inputs
@@ -76,7 +76,7 @@ class Corpus:
         settings = InputConfig(**{**TWO, **config})
         overview = survey(inputs or self.inputs(), cut_of(settings))
         before = everything(self.store)
-        plan = RunPlanner(overview, settings, self.store, stale).plan(Stock.take(self.store))
+        plan = RunPlanner(overview, settings, self.store, stale).plan(OutputListing.take(self.store))
         assert everything(self.store) == before
         return plan
 
@@ -86,7 +86,7 @@ class Corpus:
 
     def written(self, plan: JobPlan, **config: Any) -> list[UnitPlan]:
         self.plannings += 1
-        clear(self.store, Stock.take(self.store).over)
+        clear(self.store, OutputListing.take(self.store).over)
         materialise(self.store, plan, InputConfig(**{**TWO, **config}), self.plannings, lambda: False)
         clear(self.store, plan.strays)
         return [unit.load() for unit in plan.units]
@@ -261,6 +261,19 @@ def test_a_removed_file_keeps_its_rows_and_nothing_is_read_again(corpus, stop_af
     assert corpus.read.total() == 5 * PAGES - had
     assert corpus.complete("a.pdf", "b.pdf", "c.pdf") <= set(corpus.rows())
     assert corpus.is_finished()
+
+
+def test_a_removed_file_of_an_open_unit_counts_as_gone_unless_the_listing_was_cut(corpus):
+    """A size says that it was listed: what cannot be found then is waited for, as a mount that is gone."""
+    corpus.run(stop_after=3)
+    corpus.remove("a.pdf")
+
+    def sizes(**config: int) -> dict[str, int]:
+        plans = corpus.plan(**config).unwritten
+        return {d.doc_id: d.size for plan in plans for d in plan.documents if d.doc_id in ("a.pdf", "b.pdf")}
+
+    assert sizes() == {"a.pdf": 0, "b.pdf": 1}
+    assert sizes(limit=3) == {"a.pdf": 1, "b.pdf": 1}
 
 
 def test_a_changed_file_is_read_again_from_page_1_and_reported_and_nothing_else(corpus):
@@ -450,7 +463,7 @@ def fail(corpus: Corpus, *failing: tuple[str, int]) -> None:
 
 
 def planned_retry(corpus: Corpus, fingerprint: str = "fp") -> JobPlan:
-    return plan_retry(corpus.store, Stock.take(corpus.store), fingerprint)
+    return plan_retry(corpus.store, OutputListing.take(corpus.store), fingerprint)
 
 
 def retry(corpus: Corpus, **options: Any) -> list[UnitPlan]:
@@ -635,12 +648,12 @@ def test_a_unit_that_another_process_seals_while_we_look_is_not_read_again(
         return iter(listed)
 
     monkeypatch.setattr(corpus.store, "list", sealed_between)
-    stock = Stock.take(corpus.store)
+    listing = OutputListing.take(corpus.store)
     if not while_listing:
         monkeypatch.undo()
         corpus.carry_out([theirs])
     overview = survey(corpus.inputs(), cut_of(InputConfig(**TWO)))
-    plan = RunPlanner(overview, InputConfig(**TWO), corpus.store).plan_against(stock)
+    plan = RunPlanner(overview, InputConfig(**TWO), corpus.store).plan_against(listing)
     found = [document.doc_id for unit in plan.unwritten for document in unit.documents]
     assert sorted(found) == ["b.pdf", "c.pdf", "d.pdf"]
 
@@ -672,7 +685,7 @@ def test_partials_of_a_generation_that_was_sealed_are_cleared_away_but_not_by_a_
     corpus.store.create(plan_path(plan.unit_id, 1), encode_plan(plan))
     assert corpus.is_finished()
     assert list(corpus.store.list("partial/"))
-    clear(corpus.store, Stock.take(corpus.store).over)
+    clear(corpus.store, OutputListing.take(corpus.store).over)
     assert list(corpus.store.list("partial/")) == []
 
 

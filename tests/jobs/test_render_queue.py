@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from cluster.fleet import Cause
-from jobs.driver.render_calls import ALONE, MAX_LOST_CONTROLS, TO_READ, RenderOrder, Room
+from jobs.driver.controls import ALONE, MAX_LOST_CONTROLS, TO_READ
+from jobs.driver.render_calls import RenderOrder, Room
 from jobs.driver.render_queue import CALLS_PER_RENDERER, RenderQueue
 from jobs.driver.suspects import CONTROL_DEATHS, MEMORY_KILLS_ALONE, MEMORY_KILLS_TOGETHER
 from manifests.documents import Document

@@ -190,6 +190,14 @@ def test_one_request_in_twenty_fails_and_nothing_is_lost_or_done_twice(
     _verify(pagefleet, bucket)
 
 
+def test_an_output_named_as_hadoop_does_is_the_same_on_s3(pagefleet: Commands, bucket: S3Server) -> None:
+    _ocr(pagefleet, bucket)
+    hadoop = bucket.uri.replace("s3://", "s3a://")
+    words = [f"{hadoop}/in", "-o", f"{hadoop}/out", "--s3-endpoint-url", bucket.url]
+    assert "nothing to read" in pagefleet.ocr(*words, sets=SETS, **SCRIPT).words
+    pagefleet.verify(f"{hadoop}/out", "--s3-endpoint-url", bucket.moto_url)
+
+
 def test_credentials_that_are_refused_are_told_in_a_sentence(
     pagefleet: Commands, bucket: S3Server, corpus: Path
 ) -> None:

@@ -182,7 +182,7 @@ def kinds(findings: Findings) -> dict[Kind, int]:
 
 
 def texts(findings: Findings) -> str:
-    return "\n".join(str(finding) for named in findings.named.values() for finding in named)
+    return "\n".join(str(defect) for named in findings.named.values() for defect in named)
 
 
 def report(findings: Findings) -> str:
@@ -730,7 +730,7 @@ def test_default_ids_are_those_of_the_planner(tmp_path: Path) -> None:
         csv.writer(file).writerows([["uri", "id", "note"], *([uri, "", "a\nb"] for uri in uris)])
     pq.write_table(pa.table({"uri": uris, "id": pa.nulls(len(uris), pa.string())}), parquet)
     for path in (jsonl, table, parquet):
-        ours = [entry.doc_id for entry in verify_manifests.entries([str(path)])]
+        ours = [entry.doc_id for entry in verify_manifests.named_documents([str(path)])]
         assert ours == [document.doc_id for document in read_manifest(path)]
 
 

@@ -8,15 +8,15 @@ from pathlib import Path
 
 import pytest
 
-from manifests.blame import Place, Symptom, is_documents_fault, local_symptom
-from manifests.places import look_around
+from manifests.blame import Nearby, Symptom, is_documents_fault, local_symptom
+from manifests.local_files import look_around
 
 MISSING, DENIED = Symptom.MISSING, Symptom.DENIED
-SEEN, GONE, EMPTY, UNREACHABLE = Place.SIBLING_SEEN, Place.FOLDER_MISSING, Place.EMPTY, Place.UNREACHABLE
+SEEN, GONE, EMPTY, UNREACHABLE = Nearby.SIBLING_SEEN, Nearby.FOLDER_MISSING, Nearby.EMPTY, Nearby.UNREACHABLE
 
 
 @pytest.mark.parametrize(
-    ("symptom", "place", "was_listed", "documents_fault"),
+    ("symptom", "nearby", "was_listed", "documents_fault"),
     [
         (MISSING, SEEN, True, True),
         (MISSING, SEEN, False, True),
@@ -34,14 +34,14 @@ SEEN, GONE, EMPTY, UNREACHABLE = Place.SIBLING_SEEN, Place.FOLDER_MISSING, Place
         (DENIED, EMPTY, False, False),
         (DENIED, UNREACHABLE, True, False),
         (DENIED, UNREACHABLE, False, False),
-        *((Symptom.MALFORMED, place, listed, True) for place in Place for listed in (True, False)),
-        *((Symptom.OUTAGE, place, listed, False) for place in Place for listed in (True, False)),
+        *((Symptom.MALFORMED, nearby, listed, True) for nearby in Nearby for listed in (True, False)),
+        *((Symptom.OUTAGE, nearby, listed, False) for nearby in Nearby for listed in (True, False)),
     ],
 )
 def test_a_document_is_blamed_only_beside_others_that_can_be_had(
-    symptom: Symptom, place: Place, was_listed: bool, documents_fault: bool
+    symptom: Symptom, nearby: Nearby, was_listed: bool, documents_fault: bool
 ) -> None:
-    assert is_documents_fault(symptom, place, was_listed) is documents_fault
+    assert is_documents_fault(symptom, nearby, was_listed) is documents_fault
 
 
 @pytest.mark.parametrize(

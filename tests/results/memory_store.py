@@ -28,38 +28,38 @@ class MemoryStore:
         return "memory"
 
     def list(self, prefix: str = "") -> Iterator[Entry]:
-        self._told("list", prefix)
+        self._on_call("list", prefix)
         found = sorted((path, len(data), version) for path, (data, version) in self.objects.items())
         return iter([Entry(*item) for item in found if item[0].startswith(prefix)])
 
     def read(self, path: str) -> tuple[bytes, str] | None:
-        self._told("read", path)
+        self._on_call("read", path)
         return self.objects.get(path)
 
     def read_tail(self, path: str, size: int) -> bytes | None:
-        self._told("read_tail", path)
+        self._on_call("read_tail", path)
         found = self.objects.get(path)
         return None if found is None else found[0][-size:]
 
     def create(self, path: str, data: bytes) -> Created:
-        self._told("create", path)
+        self._on_call("create", path)
         if path in self.objects and self._heeds:
             return Created.EXISTS
         self._put(path, data)
         return Created.CREATED
 
     def replace(self, path: str, data: bytes, if_match: str | None = None) -> str | None:
-        self._told("replace", path)
+        self._on_call("replace", path)
         there = self.objects.get(path, (b"", ""))[1]
         if if_match is not None and if_match != there and self._heeds:
             return None
         return self._put(path, data)
 
     def delete(self, path: str) -> None:
-        self._told("delete", path)
+        self._on_call("delete", path)
         self.objects.pop(path, None)
 
-    def _told(self, call: str, path: str) -> None:
+    def _on_call(self, call: str, path: str) -> None:
         self.calls[call] += 1
         self.before(call, path)
 

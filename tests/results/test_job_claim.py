@@ -16,8 +16,7 @@ from manifests.errors import JobError, OutputRefused
 from results.job_claim import PATH, JobClaim, Standing, Terms
 from results.owner import Owner
 from results.participants import Peers, Presence, Purpose
-from results.store import Created
-from results.store_check import keeps_conditions
+from results.store import Created, keeps_conditions
 from tests.results.memory_store import MemoryStore
 from tests.results.schedules import Killed, Schedule, switches_up_to
 

@@ -10,13 +10,13 @@ from pathlib import Path
 import pyarrow.compute as pc
 import pytest
 
+from jobs.planning.output_listing import OutputListing
 from jobs.planning.retry import plan_retry
-from jobs.planning.stock import Stock
-from jobs.summary import top_reasons, total_up, was_ever_read, write_reports
+from jobs.summary import total_up, was_ever_read, write_reports
 from manifests.documents import Document
 from manifests.units import UnitPlan
 from results import output as walking
-from results.leftovers import clear_leftovers, strangers
+from results.leftovers import clear_leftovers, foreign_objects
 from results.local_store import LocalStore
 from results.output import Output
 from results.reasons import alike
@@ -77,7 +77,7 @@ def write(
     writer = UnitWriter(store, WriterConfig(RUN, fingerprint, 3600.0))
     writer.open(plan)
     for i in plan.wanted_indexes():
-        for span in writer._held(plan.unit_id, plan.generation).unit.planned(i, 4).read:
+        for span in writer._open_unit(plan.unit_id, plan.generation).unit.planned(i, 4).read:
             rows = [row(plan.documents[i].doc_id, page) for page in span]
             writer.add(plan.unit_id, plan.generation, rows_to_batch(rows))
     assert writer.seal(plan.unit_id, plan.generation, {}).sealed
@@ -178,7 +178,7 @@ def test_rows_of_units_under_way_stand_in_for_the_generation_before(store):
 
 def test_a_second_phase_replaces_the_rows_meant_and_no_others(store):
     doubtful = Selection(statuses=("failed", "fallback"))
-    plans = list(plan_retry(store, Stock.take(store), "fp", doubtful).unwritten)
+    plans = list(plan_retry(store, OutputListing.take(store), "fp", doubtful).unwritten)
     assert [(plan.unit_id, plan.reread) for plan in plans] == [(FIRST, {0: "2-3"}), (SECOND, {1: "4"})]
 
     def better(name: str, page: int) -> ResultRow:
@@ -193,7 +193,7 @@ def test_a_second_phase_replaces_the_rows_meant_and_no_others(store):
     assert (footer.fingerprint, footer.fingerprints) == ("fp", {"fp": 6, "other": 2})
     assert keys(store, Selection(fingerprints=("other",))) == [("0a", 2), ("0a", 3), ("1b", 4)]
     assert keys(store, doubtful) == []
-    assert list(plan_retry(store, Stock.take(store), "fp", doubtful).unwritten) == []
+    assert list(plan_retry(store, OutputListing.take(store), "fp", doubtful).unwritten) == []
     assert len(keys(store)) == 24
 
 
@@ -212,8 +212,6 @@ def test_the_summary_tells_the_most_frequent_reasons_made_alike(store):
     write(store, UnitPlan("a" * 16, 1, tuple(map(document, ("x1", "x2", "x3")))), fail)
     totals = total_up(store)
     expected = {"killed its engine": 6, "…: took N s, and '…'": 5, "…: page N is gone": 3}
-    assert top_reasons(store, totals) == expected
-    assert list(top_reasons(store, totals, 1)) == ["killed its engine"]
     summary = write_reports(store, totals, {})
     assert summary["failure_reasons"] == expected
     lines = store.read("failures.jsonl")[0].decode().splitlines()
@@ -254,7 +252,7 @@ def test_reasons_are_made_alike(reason, kind):
 
 
 def left(store: LocalStore, fingerprint: str = "fp") -> list[str]:
-    return list(strangers(store, fingerprint))
+    return list(foreign_objects(store, fingerprint))
 
 
 def test_what_a_run_left_of_a_deleted_output_is_ours(store):

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 import time
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import psutil
 import pytest
@@ -50,5 +51,5 @@ def test_nobody_knows_of_a_process_elsewhere_whether_it_lives(where):
 
 
 def test_an_owner_survives_json_and_shows_who_it_is():
-    assert Owner.from_json(HERE.to_json()) == HERE
+    assert Owner(**json.loads(json.dumps(asdict(HERE)))) == HERE
     assert str(replace(HERE, run_id="r", pid=7, host="h")) == "run r, process 7 on h"

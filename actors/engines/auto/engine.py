@@ -42,9 +42,6 @@ class AutoEngine(Engine):
         second = _signed(await tesseract.read(request, script), tesseract.info)
         return second if (second.mean_confidence or 0.0) >= BELIEVABLE else first
 
-    async def close(self) -> None:
-        return None
-
 
 def _signed(completion: Completion, info: EngineInfo) -> Completion:
     return replace(completion, engine=info.name, model=info.model)

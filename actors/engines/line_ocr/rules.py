@@ -40,5 +40,5 @@ def _strokes(ink: Any, kernel: tuple[int, int], thickest: int) -> list[tuple[int
     bridged = cv2.morphologyEx(ink, cv2.MORPH_CLOSE, np.ones((3, 3), np.uint8))
     opened = cv2.morphologyEx(bridged, cv2.MORPH_OPEN, np.ones(kernel[::-1], np.uint8))
     count, _, stats, _ = cv2.connectedComponentsWithStats(opened, connectivity=8)
-    boxes = [tuple(int(value) for value in stats[place][:4]) for place in range(1, min(count, MAX_RULES))]
+    boxes = [tuple(int(value) for value in stats[index][:4]) for index in range(1, min(count, MAX_RULES))]
     return [(x, y, w, h) for x, y, w, h in boxes if min(w, h) <= thickest]

@@ -25,13 +25,13 @@ def with_sizes(lines: Sequence[TextLine], margin: float) -> list[TextLine]:
 
     ``margin`` is the white beside the letters that boxes hold, left and right together, in box heights.
     """
-    by_length = {place: _size_by_length(line, margin) for place, line in enumerate(lines) if _tells(line)}
+    by_length = {index: _size_by_length(line, margin) for index, line in enumerate(lines) if _tells(line)}
     if not by_length:
         return list(lines)
     scale = median(line.height for line in lines) / median(by_length.values())
     return [
-        replace(line, size=math.sqrt(line.height * scale * by_length[place])) if place in by_length else line
-        for place, line in enumerate(lines)
+        replace(line, size=math.sqrt(line.height * scale * by_length[index])) if index in by_length else line
+        for index, line in enumerate(lines)
     ]
 
 

@@ -137,6 +137,12 @@ def sides(quad: Quad) -> tuple[float, float]:
     return float(np.hypot(*(quad[1] - quad[0]))), float(np.hypot(*(quad[3] - quad[0])))
 
 
+def hull_of(quad: Quad) -> Box:
+    """The box around a quad."""
+    (x1, y1), (x2, y2) = quad.min(axis=0), quad.max(axis=0)
+    return float(x1), float(y1), float(x2), float(y2)
+
+
 def _straightening(width: int, height: int, clockwise: float) -> tuple[Any, tuple[int, int]]:
     """The affine map of a turn around the middle, and a size that holds the whole page after it."""
     sine, cosine = abs(math.sin(math.radians(clockwise))), math.cos(math.radians(clockwise))

@@ -25,7 +25,7 @@ def server_addresses(urls: Iterable[str]) -> tuple[str, ...]:
     return addresses
 
 
-def root_of(address: str) -> str:
+def server_root(address: str) -> str:
     """Where a server has what is not OpenAI's (vLLM's ``/tokenize``)."""
     return address.removesuffix("/v1")
 

@@ -82,7 +82,7 @@ class ChatFormat:
         return [image if text == IMAGE else {"type": "text", "text": text} for text in texts if text]
 
 
-def completion_of(body: bytes) -> Completion:
+def completion_in(body: bytes) -> Completion:
     """The completion in a server's answer. Raises ServerFailure when there is none in it."""
     try:
         answer = json.loads(body)
@@ -90,8 +90,8 @@ def completion_of(body: bytes) -> Completion:
         message = choice["message"]
         text, refusal, ending = message.get("content"), message.get("refusal"), choice.get("finish_reason")
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
-        told = f"its answer is no chat completion: {_excerpt(body)}"
-        raise ServerFailure(Fault.SPOILED, told, status=OK) from None
+        message = f"its answer is no chat completion: {_excerpt(body)}"
+        raise ServerFailure(Fault.SPOILED, message, status=OK) from None
     text = _joined(text) if isinstance(text, list) else text
     reason, detail = finish_reason(ending), ""
     if isinstance(refusal, str) and refusal.strip():
@@ -116,8 +116,8 @@ def completion_of(body: bytes) -> Completion:
 
 def _joined(parts: list[Any]) -> str | None:
     """The text of content in parts; None where there is none."""
-    told = [part.get("text") for part in parts if isinstance(part, dict) and part.get("type") == "text"]
-    texts = [text for text in told if isinstance(text, str)]
+    found = [part.get("text") for part in parts if isinstance(part, dict) and part.get("type") == "text"]
+    texts = [text for text in found if isinstance(text, str)]
     return "".join(texts) if texts else None
 
 

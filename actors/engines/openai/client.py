@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import aiohttp
 
 from actors.engines.base import Completion
-from actors.engines.openai.chat import OK, Body, completion_of
+from actors.engines.openai.chat import OK, Body, completion_in
 from actors.engines.openai.failures import Fault, ServerFailure, failure_of_status
 from actors.engines.openai.key import ApiKey
 from actors.engines.openai.pool import Server, ServerPool, backoff_s
@@ -96,14 +96,14 @@ class ServerClient:
             counts = self._speaks_against_page(server, answer, sent_at)
             attempts += counts
             final = answer.fault in FINAL or (counts and attempts >= self._patience.attempts)
-            told = final and (server is proved or self._was_well(server, answer, sent_at))
+            is_last = final and (server is proved or self._was_well(server, answer, sent_at))
             if server is not proved and (final or (counts and attempts == DOUBT_AFTER)):
                 if not await self._answers_others(server, answer, sent_at):
                     self._raise_if_nonsense(server, answer)
                     attempts, refusals, proved = 0, 0, None
                     continue
                 proved = server
-            if told:
+            if is_last:
                 raise EngineError(f"{server.address}: {answer.message}{_count(answer, attempts)}")
             if answer.fault is Fault.SPOILED:
                 await asyncio.sleep(backoff_s(attempts))
@@ -215,7 +215,7 @@ class ServerClient:
                 answer = self._key.struck_from(await _limited(response.content))
             if response.status != OK:
                 raise failure_of_status(response.status, response.headers, answer)
-            return completion_of(answer)
+            return completion_in(answer)
         except ServerFailure as error:
             failure = error
         except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:

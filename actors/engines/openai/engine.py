@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 from actors.engines.base import Completion, Engine, EngineInfo, Request
-from actors.engines.config import EngineConfig
 from actors.engines.openai.address import server_addresses
 from actors.engines.openai.chat import ChatFormat
 from actors.engines.openai.client import Patience, ServerClient
 from actors.engines.openai.key import ApiKey
 from actors.engines.openai.pool import ServerPool
 from actors.engines.openai.start import Served, StartCheck
+from actors.engines.settings import EngineConfig
 
 MOST_IN_FLIGHT = 512
 LOOP = {"min_pattern_size": 50, "max_pattern_size": 100, "min_count": 12}

@@ -15,7 +15,7 @@ from manifests.errors import EngineUnavailable
 
 FIRST_REST_S = 0.5
 LONGEST_REST_S = 15.0
-TOLD_AFTER_S = 2.0
+REPORTED_AFTER_S = 2.0
 """An outage that is over sooner is not worth a word."""
 QUIET_S = 60.0
 """No answer to anything for so long is told, although it may be that pages take their time."""
@@ -81,7 +81,7 @@ class ServerPool:
         """What requests wait for at present, as a sentence for people; empty while servers answer."""
         now = time.monotonic()
         outage_s = now - self._silent_since()
-        if outage_s >= TOLD_AFTER_S:
+        if outage_s >= REPORTED_AFTER_S:
             limit = f"engine.openai.outage_s is {self._outage_s:g}"
             return f"servers do not answer for {outage_s:.0f} s ({limit}): {self._errors()}"
         in_flight = sum(server.in_flight for server in self.servers)

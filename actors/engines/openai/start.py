@@ -13,8 +13,8 @@ from typing import Any
 
 import httpx
 
-from actors.engines.openai.address import root_of
-from actors.engines.openai.chat import completion_of
+from actors.engines.openai.address import server_root
+from actors.engines.openai.chat import completion_in
 from actors.engines.openai.failures import Fault, ServerFailure, failure_of_status, message_in
 from actors.engines.openai.key import ApiKey
 from actors.engines.openai.proxy import proxy_for
@@ -108,7 +108,7 @@ class StartCheck:
 
     def token_ids(self, served: Served, tokens: Sequence[str]) -> list[int]:
         """Ids of those tokens that a vLLM server's model has as one; none where it will not tell."""
-        url = f"{root_of(served.address)}/tokenize"
+        url = f"{server_root(served.address)}/tokenize"
         ids: list[int] = []
         for token in tokens:
             question = {"model": served.model, "prompt": token, "add_special_tokens": False}
@@ -151,7 +151,7 @@ class StartCheck:
         failure = failure_of_status(status, headers, body)
         if status == 200:
             try:
-                completion_of(body)
+                completion_in(body)
             except ServerFailure as error:
                 failure = error
             else:
@@ -230,11 +230,11 @@ def _read_listing(address: str, answer: Any) -> Listing:
 
 def _silence(silent: Sequence[Unlisted], model: str) -> str:
     """What to do where no server can be used."""
-    told = "\n  ".join(f"{answer.address}: {answer.message}" for answer in silent)
+    failures = "\n  ".join(f"{answer.address}: {answer.message}" for answer in silent)
     if not model and any(answer.is_there for answer in silent):
-        return f"engine.model: no server says what it serves: name it with --model\n  {told}"
+        return f"engine.model: no server says what it serves: name it with --model\n  {failures}"
     return (
-        f"no server answers:\n  {told}\nstart one ('vllm serve {model or 'MODEL'} --port 8000') or "
+        f"no server answers:\n  {failures}\nstart one ('vllm serve {model or 'MODEL'} --port 8000') or "
         "give the address of one that runs (--server-url http://HOST:8000/v1)"
     )
 

@@ -26,13 +26,14 @@ from actors.engines.line_ocr.unread import unread_print
 from actors.engines.line_ocr.upright import (
     Quad,
     Upright,
+    hull_of,
     lies_on_its_side,
     quad_of,
     sides,
     skew_of,
     straighten,
 )
-from actors.engines.rapidocr.long_lines import joined_reading, parts_of
+from actors.engines.rapidocr.long_lines import Reading, joined_reading, parts_of
 from actors.engines.rapidocr.merged import cut_at_gutters
 from actors.engines.rapidocr.overlooked import is_stroke, mostly_unread, overlooked
 from actors.engines.rapidocr.tiles import joined, tiles_of
@@ -84,9 +85,6 @@ SIDEWAYS = 2.5
 LOW_QUOTE = re.compile(r"(?:^|(?<=[\s(\[])),{1,2}(?=[^\W\d])")
 """The dictionary has no low opening quote and gives a comma: one that touches the next word only is none."""
 
-Reading = tuple[str, float]
-"""The text of a line, and its mean confidence."""
-
 
 class RapidOcrEngine(Engine):
     """Reads a page's lines and puts them in order. Raises ValueError on an unknown parameter."""
@@ -105,29 +103,26 @@ class RapidOcrEngine(Engine):
         async with self._lock:
             return await asyncio.to_thread(self._read, request.images[0])
 
-    async def close(self) -> None:
-        return None
-
     def _read(self, image: Image) -> Completion:
         page, quads, known = self._upright(image)
         detected = len(quads)
         quads = [*quads, *overlooked(page.image, quads)]
         crops = [_crop(page.image, quad) for quad in quads]
-        unknown = [place for place in range(len(quads)) if place not in known]
-        known.update(zip(unknown, self._recognised([crops[place] for place in unknown]), strict=True))
+        unknown = [index for index in range(len(quads)) if index not in known]
+        known.update(zip(unknown, self._recognised([crops[index] for index in unknown]), strict=True))
         printed = sorted(known.keys() - self._shining_through(crops, known))
         lines = [
-            TextLine(text, _hull(quads[place]), score)
-            for place in printed
-            for text, score in [known[place]]
+            TextLine(text, hull_of(quads[index]), score)
+            for index in printed
+            for text, score in [known[index]]
             if text.strip()
             and score >= MIN_SCORE
-            and (place < detected or score >= CERTAIN or not is_stroke(quads[place]))
+            and (index < detected or score >= CERTAIN or not is_stroke(quads[index]))
         ]
         if not printed:  # what is left of the lines that were found shines through from the other side
             return nothing_read(page.image)
-        shapes = [crops[place].shape[1] / crops[place].shape[0] for place in printed]  # as they were read
-        verdict = judge_scripts([known[place] for place in printed], shapes)
+        shapes = [crops[index].shape[1] / crops[index].shape[0] for index in printed]  # as they were read
+        verdict = judge_scripts([known[index] for index in printed], shapes)
         if verdict.covered and not any(map(str.isalnum, "".join(line.text for line in lines))):
             return nothing_read(page.image)  # punch holes and dirt: nothing but bullets is no text
         completion = completion_of(page, with_sizes(lines, BOX_MARGIN), find_rules(page.image))
@@ -135,17 +130,17 @@ class RapidOcrEngine(Engine):
 
     def _shining_through(self, crops: Sequence[Image], readings: Mapping[int, Reading]) -> set[int]:
         """Indexes of faint lines that read better in a mirror, or not at all: the other side's."""
-        contrasts = {place: _contrast(crops[place]) for place in readings}
-        faint = [place for place, contrast in contrasts.items() if contrast < FAINT]
-        faint = [place for place in faint if readings[place][1] < CERTAIN or not readings[place][0].strip()]
-        mirrored = self._recognised([np.ascontiguousarray(crops[place][:, ::-1]) for place in faint])
-        upended = self._recognised([np.ascontiguousarray(crops[place][::-1]) for place in faint])
+        contrasts = {index: _contrast(crops[index]) for index in readings}
+        faint = [index for index, contrast in contrasts.items() if contrast < FAINT]
+        faint = [index for index in faint if readings[index][1] < CERTAIN or not readings[index][0].strip()]
+        mirrored = self._recognised([np.ascontiguousarray(crops[index][:, ::-1]) for index in faint])
+        upended = self._recognised([np.ascontiguousarray(crops[index][::-1]) for index in faint])
         through = set()
-        for place, *others in zip(faint, mirrored, upended, strict=True):
-            text, score = readings[place]
-            least = BARELY_LEGIBLE if contrasts[place] < BARELY_VISIBLE else LEGIBLE
+        for index, *others in zip(faint, mirrored, upended, strict=True):
+            text, score = readings[index]
+            least = BARELY_LEGIBLE if contrasts[index] < BARELY_VISIBLE else LEGIBLE
             if not text.strip() or score < max(least, *(other for _, other in others)):
-                through.add(place)
+                through.add(index)
         return through
 
     def _upright(self, image: Image) -> tuple[Upright, list[Quad], dict[int, Reading]]:
@@ -157,7 +152,7 @@ class RapidOcrEngine(Engine):
             quads = self._detected(image)
         page, quads = self._straightened(image, rotation, quads)
         probes = _probes(page.image, quads)
-        crops = [_crop(page.image, quads[place]) for place in probes]
+        crops = [_crop(page.image, quads[index]) for index in probes]
         readings = self._recognised(crops)
         if probes and _mean_score(readings) < SURE and self._stands_on_its_head(crops, readings):
             image, rotation = turn(image, 180), rotation + 180
@@ -236,19 +231,19 @@ def _probes(image: Image, quads: Sequence[Quad]) -> list[int]:
     printed on this side."""
     contrasts = [_contrast(_pixels(image, quad)) for quad in quads]
     ratios = [
-        (width / max(height, 1.0), place)
-        for place, quad in enumerate(quads)
+        (width / max(height, 1.0), index)
+        for index, quad in enumerate(quads)
         for width, height in [sides(quad)]
-        if contrasts[place] >= PRINTED * max(contrasts)
+        if contrasts[index] >= PRINTED * max(contrasts)
     ]
-    good = sorted((ratio, place) for ratio, place in ratios if ratio >= 3.0)
+    good = sorted((ratio, index) for ratio, index in ratios if ratio >= 3.0)
     middle = len(good) // 2
-    return [place for _, place in good[max(0, middle - PROBES // 2) :][:PROBES]]
+    return [index for _, index in good[max(0, middle - PROBES // 2) :][:PROBES]]
 
 
 def _pixels(image: Image, quad: Quad) -> Image:
     """The pixels around a line, neither levelled nor turned."""
-    x1, y1, x2, y2 = (max(0, round(value)) for value in _hull(quad))
+    x1, y1, x2, y2 = (max(0, round(value)) for value in hull_of(quad))
     return image[y1 : max(y2, y1 + 1), x1 : max(x2, x1 + 1)]
 
 
@@ -260,11 +255,6 @@ def _contrast(crop: Image) -> float:
 
 def _mean_score(readings: Sequence[Reading]) -> float:
     return sum(score for _, score in readings) / max(len(readings), 1)
-
-
-def _hull(quad: Quad) -> tuple[float, float, float, float]:
-    (x1, y1), (x2, y2) = quad.min(axis=0), quad.max(axis=0)
-    return float(x1), float(y1), float(x2), float(y2)
 
 
 def _crop(image: Image, quad: Quad) -> Image:

@@ -18,6 +18,7 @@ SLACK = 0.4
 """Of a part, to either side of where it should end: there the widest white is looked for."""
 
 Reading = tuple[str, float]
+"""The text of a line, and its mean confidence."""
 
 
 def parts_of(crop: Image) -> list[Image]:
@@ -28,7 +29,7 @@ def parts_of(crop: Image) -> list[Image]:
     count = int(np.ceil(width / (PART * height)))
     size = width / count
     runs = white_runs(crop)
-    cuts = [0, *(_cut(runs, place * size, SLACK * size) for place in range(1, count)), width]
+    cuts = [0, *(_cut(runs, index * size, SLACK * size) for index in range(1, count)), width]
     return [crop[:, start:end] for start, end in pairwise(cuts) if end > start]
 
 

@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 
 from actors.engines.base import Image
-from actors.engines.line_ocr.upright import Quad
+from actors.engines.line_ocr.upright import Quad, hull_of
 from actors.layout.geometry import line_height
 from actors.layout.gutters import Gutter, find_gutters
 from actors.layout.lines import TextLine
@@ -29,18 +29,13 @@ INK_SHARE = 0.35
 
 def cut_at_gutters(image: Image, quads: Sequence[Quad]) -> list[Quad]:
     """The quads of a straightened page, those that hold two lines as two."""
-    boxes = [TextLine("", _box(quad)) for quad in quads]
+    boxes = [TextLine("", hull_of(quad)) for quad in quads]
     gutters = find_gutters(boxes, line_height(boxes)) if boxes else []
     cut: list[Quad] = []
     for quad, box in zip(quads, boxes, strict=True):
         crossed = [gutter for gutter in gutters if gutter.crossed_by(box)]
         cut += _cut(quad, sorted(white for gutter in crossed for white in _white(image, box, gutter)))
     return cut
-
-
-def _box(quad: Quad) -> tuple[float, float, float, float]:
-    (x1, y1), (x2, y2) = quad.min(axis=0), quad.max(axis=0)
-    return float(x1), float(y1), float(x2), float(y2)
 
 
 def _white(image: Image, line: TextLine, gutter: Gutter) -> list[tuple[float, float]]:

@@ -46,7 +46,7 @@ def overlooked(image: Image, quads: Sequence[Quad]) -> list[Quad]:
     reach = max(3, int(JOINED_EM * longer))
     joined = cv2.dilate(ink, np.ones((max(1, reach // 4), reach), np.uint8))
     count, _, stats, _ = cv2.connectedComponentsWithStats(joined, connectivity=8)
-    boxes = [_tight(ink, *(int(value) for value in stats[place][:4])) for place in range(1, count)]
+    boxes = [_tight(ink, *(int(value) for value in stats[index][:4])) for index in range(1, count)]
     found = [box for box in boxes if _is_like_text(box, longer)]
     return [_padded(box, image) for box in found] if len(found) <= MAX_FOUND else []
 

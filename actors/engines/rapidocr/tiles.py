@@ -9,6 +9,7 @@ from itertools import combinations, product
 import numpy as np
 
 from actors.engines.line_ocr.upright import Quad, sides
+from actors.layout.geometry import root_of
 
 TILE, OVERLAP = 2_560, 256
 """Sides of a tile at most, and what two share: lines no higher than half of it are whole in one of them."""
@@ -16,10 +17,11 @@ AT_BORDER = 4.0
 SAME_LINE = 0.5
 """Of the lower one's height, common to two parts of one line."""
 
-Box = tuple[int, int, int, int]
+Tile = tuple[int, int, int, int]
+"""x1, y1, x2, y2 in pixels of the page."""
 
 
-def tiles_of(width: int, height: int) -> list[Box]:
+def tiles_of(width: int, height: int) -> list[Tile]:
     """Boxes that cover a page, row by row, all of about the same size."""
     return [(x1, y1, x2, y2) for (y1, y2), (x1, x2) in product(_spans(height), _spans(width))]
 
@@ -27,15 +29,15 @@ def tiles_of(width: int, height: int) -> list[Box]:
 def _spans(length: int) -> list[tuple[int, int]]:
     count = max(1, -(-(length - OVERLAP) // (TILE - OVERLAP)))
     size = -(-(length + (count - 1) * OVERLAP) // count)
-    starts = [place * (length - size) // max(1, count - 1) for place in range(count)]
+    starts = [tile_index * (length - size) // max(1, count - 1) for tile_index in range(count)]
     return [(start, start + size) for start in starts]
 
 
-def joined(found: Sequence[tuple[Box, Sequence[Quad]]], width: int, height: int) -> list[Quad]:
+def joined(found: Sequence[tuple[Tile, Sequence[Quad]]], width: int, height: int) -> list[Quad]:
     """The lines of a page from those of its tiles: parts of one line as one, and none twice."""
     parts = [
-        (place, quad)
-        for place, (tile, quads) in enumerate(found)
+        (tile_index, quad)
+        for tile_index, (tile, quads) in enumerate(found)
         for quad in quads
         if not _is_cut(quad, tile, width, height)
     ]
@@ -46,15 +48,15 @@ def joined(found: Sequence[tuple[Box, Sequence[Quad]]], width: int, height: int)
             _pair(parts, hulls, groups, (one, other))
     lines: dict[int, list[Quad]] = {}
     for index, (_, quad) in enumerate(parts):
-        lines.setdefault(_root(groups, index), []).append(quad)
+        lines.setdefault(root_of(groups, index), []).append(quad)
     return [_line(quads) for quads in lines.values()]
 
 
-def _overlap(one: Box, other: Box) -> bool:
+def _overlap(one: Tile, other: Tile) -> bool:
     return one[0] < other[2] and other[0] < one[2] and one[1] < other[3] and other[1] < one[3]
 
 
-def _is_cut(quad: Quad, tile: Box, width: int, height: int) -> bool:
+def _is_cut(quad: Quad, tile: Tile, width: int, height: int) -> bool:
     """Whether a tile's border cut a line lengthwise: the tile beside it has it whole."""
     standing = _stands(quad)
     low, high = quad.min(axis=0), quad.max(axis=0)
@@ -76,7 +78,7 @@ def _pair(
     parts: Sequence[tuple[int, Quad]], hulls: np.ndarray, groups: list[int], tiles: tuple[int, int]
 ) -> None:
     """Put parts of two tiles that are one line into one group."""
-    ones, others = ([i for i, (place, _) in enumerate(parts) if place == tile] for tile in tiles)
+    ones, others = ([i for i, (tile_index, _) in enumerate(parts) if tile_index == tile] for tile in tiles)
     if not ones or not others:
         return
     a, b = hulls[ones][:, None], hulls[others][None, :]
@@ -87,13 +89,7 @@ def _pair(
         standing = _stands(parts[one][1])
         across = 0 if standing else 1
         if standing == _stands(parts[other][1]) and common[i, j, across] > SAME_LINE * least[i, j, across]:
-            groups[_root(groups, other)] = _root(groups, one)
-
-
-def _root(groups: Sequence[int], index: int) -> int:
-    while groups[index] != index:
-        index = groups[index]
-    return index
+            groups[root_of(groups, other)] = root_of(groups, one)
 
 
 def _line(quads: Sequence[Quad]) -> Quad:

@@ -111,9 +111,6 @@ class ScriptedEngine(Engine):
         reason = finish_reason(self._script.finish_reasons.get(name))
         return Completion(text, reason, len(request.images), len(text.split()))
 
-    async def close(self) -> None:
-        return None
-
 
 def _fingerprint(image: Image) -> str:
     height, width = image.shape[:2]

@@ -18,6 +18,7 @@ from actors.engines.line_ocr.reading import completion_of
 from actors.engines.line_ocr.rules import find_rules
 from actors.engines.line_ocr.sizes import with_sizes
 from actors.engines.line_ocr.upright import Upright, skew_by_profile, straighten
+from actors.layout.geometry import hull
 from actors.layout.lines import TextLine
 from actors.render.raster import turn
 from actors.scripts.languages import debian_package, languages_for, with_one_accent
@@ -68,9 +69,6 @@ class TesseractEngine(Engine):
             raise EngineError(f"tesseract reads one image per request, got {len(request.images)}")
         async with self._lock:
             return await asyncio.to_thread(self._read, request.images[0], script)
-
-    async def close(self) -> None:
-        return None
 
     def _read(self, image: Image, script: str) -> Completion:
         languages = self._languages or languages_for(script, self.installed)
@@ -136,10 +134,10 @@ class Detected:
 def _detect(image: Image) -> Detected | None:
     """Which way up, and which script; None where there is too little text to tell."""
     try:
-        said = _run(["-", "-", "--psm", "0"], _pnm(image), PAGE_TIMEOUT_S).decode()
+        output = _run(["-", "-", "--psm", "0"], _pnm(image), PAGE_TIMEOUT_S).decode()
     except EngineError:
         return None
-    fields = dict(line.split(": ", 1) for line in said.splitlines() if ": " in line)
+    fields = dict(line.split(": ", 1) for line in output.splitlines() if ": " in line)
     sure = float(fields.get("Orientation confidence", 0)) >= MIN_ORIENTATION_CONFIDENCE
     return Detected(int(fields.get("Rotate", 0)) if sure else 0, fields.get("Script", ""))
 
@@ -172,10 +170,8 @@ def _lines(words: csv.DictReader[str]) -> Iterator[TextLine]:
 
 
 def _joined(words: Sequence[TextLine]) -> TextLine:
-    x1s, y1s, x2s, y2s = zip(*(word.box for word in words), strict=True)
     score = sum(word.score * len(word.text) for word in words) / sum(len(word.text) for word in words)
-    box = (min(x1s), min(y1s), max(x2s), max(y2s))
-    return TextLine(" ".join(word.text for word in words), box, score)
+    return TextLine(" ".join(word.text for word in words), hull(words), score)
 
 
 def _run_down(lines: Sequence[TextLine]) -> bool:
@@ -209,6 +205,6 @@ def _run(arguments: Sequence[str], stdin: bytes, timeout_s: float) -> bytes:
     except subprocess.TimeoutExpired as error:
         raise EngineError(f"tesseract took longer than {timeout_s:g} s") from error
     if done.returncode != 0:
-        words = " ".join(done.stderr.decode("utf-8", "replace").split())
-        raise EngineError(f"tesseract: {words[-300:] or f'exit status {done.returncode}'}")
+        log_tail = " ".join(done.stderr.decode("utf-8", "replace").split())
+        raise EngineError(f"tesseract: {log_tail[-300:] or f'exit status {done.returncode}'}")
     return done.stdout

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
 from actors.engines.base import Completion, Request
-from actors.engines.transformers.inputs import Row
+from actors.engines.transformers.inputs import PromptRow
 from manifests.errors import EngineDead, EngineError
 
 CLOSE_S = 10.0
@@ -26,14 +26,14 @@ Prepared = TypeVar("Prepared")
 
 
 @dataclass(eq=False, slots=True)
-class Job:
+class Pending:
     """A request on its way, as ``row``. Kinds are never mixed in a batch.
 
     Cancelling ``answer`` takes the request out of its batch at the next token.
     """
 
     request: Request
-    row: Row
+    row: PromptRow
     kind: Hashable
     answer: Future[Completion] = field(default_factory=Future)
     passed_over: int = 0
@@ -48,7 +48,7 @@ class Job:
             self.answer.set_result(outcome)
 
 
-def choose(waiting: Sequence[Job], size: int) -> list[Job]:
+def choose_batch(waiting: Sequence[Pending], size: int) -> list[Pending]:
     """At most ``size`` of the jobs, oldest first in ``waiting``: of one kind, and of like length.
 
     Of the commonest kind, unless the oldest job was passed over too often; with the oldest job of that
@@ -59,9 +59,9 @@ def choose(waiting: Sequence[Job], size: int) -> list[Job]:
         kind = Counter(job.kind for job in waiting).most_common(1)[0][0]  # of equals the oldest
     same = [job for job in waiting if job.kind == kind]
     ranked = sorted(same, key=lambda job: job.row.tokens)
-    place = ranked.index(same[0])
+    index = ranked.index(same[0])
     last = max(0, len(ranked) - size)
-    starts = range(min(last, max(0, place - size + 1)), min(last, place) + 1)
+    starts = range(min(last, max(0, index - size + 1)), min(last, index) + 1)
     start = min(
         starts, key=lambda at: ranked[min(at + size, len(ranked)) - 1].row.tokens - ranked[at].row.tokens
     )
@@ -79,14 +79,14 @@ class Batcher(Generic[Prepared]):
     def __init__(
         self,
         size: Callable[[], int],
-        prepare: Callable[[list[Job]], Prepared | None],
+        prepare: Callable[[list[Pending]], Prepared | None],
         generate: Callable[[Prepared], None],
         threads: int,
     ) -> None:
         self._size, self._prepare, self._generate = size, prepare, generate
         self._changed = threading.Condition()
-        self._waiting: list[Job] = []
-        self._ready: deque[tuple[list[Job], Prepared]] = deque()
+        self._waiting: list[Pending] = []
+        self._ready: deque[tuple[list[Pending], Prepared]] = deque()
         self._ahead, self._most_ahead = 0, threads
         self._idle, self._closed = True, False
         self._last_came = 0.0
@@ -96,7 +96,7 @@ class Batcher(Generic[Prepared]):
         for thread in self._threads:
             thread.start()
 
-    def submit(self, job: Job) -> None:
+    def submit(self, job: Pending) -> None:
         """Let a job wait for its batch. Raises EngineDead."""
         with self._changed:
             if self._dead:
@@ -137,7 +137,7 @@ class Batcher(Generic[Prepared]):
                 job.settle(EngineError("the model ended the batch without an answer to this page"))
 
     @contextmanager
-    def _settling(self, jobs: list[Job]) -> Iterator[None]:
+    def _settling(self, jobs: list[Pending]) -> Iterator[None]:
         """No job is left without an outcome, whatever is raised."""
         try:
             yield
@@ -151,7 +151,7 @@ class Batcher(Generic[Prepared]):
             for job in jobs:
                 job.settle(EngineError(f"{type(error).__name__}: {error}"))
 
-    def _take(self) -> list[Job] | None:
+    def _take(self) -> list[Pending] | None:
         """The next batch to prepare, as soon as one is full or the model would wait; None when closed."""
         with self._changed:
             while not self._closed:
@@ -172,15 +172,15 @@ class Batcher(Generic[Prepared]):
             return None
         return max(0.0, self._last_came + LINGER_S - time.monotonic())
 
-    def _chosen(self) -> list[Job]:
-        jobs = choose(self._waiting, self._size())
+    def _chosen(self) -> list[Pending]:
+        jobs = choose_batch(self._waiting, self._size())
         self._waiting = [job for job in self._waiting if job not in jobs]
         for job in self._waiting:
             job.passed_over += job.kind != jobs[0].kind
         self._ahead += 1
         return jobs
 
-    def _next_ready(self) -> tuple[list[Job], Prepared] | None:
+    def _next_ready(self) -> tuple[list[Pending], Prepared] | None:
         with self._changed:
             self._idle = True
             self._changed.notify_all()

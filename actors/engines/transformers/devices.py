@@ -12,7 +12,7 @@ from typing import Protocol
 import psutil
 import torch
 
-from actors.engines.config import EngineConfig
+from actors.engines.settings import EngineConfig
 from actors.models.weights.cards import choose_gpus
 from manifests.errors import ConfigError
 

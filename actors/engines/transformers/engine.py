@@ -15,9 +15,9 @@ import torch
 from transformers import GenerationConfig, LogitsProcessorList, StoppingCriteriaList
 
 from actors.engines.base import Completion, Engine, EngineInfo, Request
-from actors.engines.config import EngineConfig
 from actors.engines.finish import STOP
-from actors.engines.transformers.batching import Batcher, Job
+from actors.engines.settings import EngineConfig
+from actors.engines.transformers.batching import Batcher, Pending
 from actors.engines.transformers.devices import (
     GpuMemory,
     MainMemory,
@@ -53,7 +53,7 @@ PAGES_OF_A_STRANGER = 4
 class Batch:
     """Jobs of one kind with the model's inputs for them, in order. ``lengths`` are their prompts' tokens."""
 
-    jobs: Sequence[Job]
+    jobs: Sequence[Pending]
     inputs: Mapping[str, Any]
     lengths: Sequence[int]
 
@@ -94,14 +94,14 @@ class TransformersEngine(Engine):
 
     async def read(self, request: Request) -> Completion:
         row = await asyncio.to_thread(self._inputs.row, request)
-        job = Job(request, row, kind=(len(row.images), request.temperature > 0))
+        job = Pending(request, row, kind=(len(row.images), request.temperature > 0))
         self._batcher.submit(job)
         return await asyncio.wrap_future(job.answer)
 
     async def close(self) -> None:
         await asyncio.to_thread(self._batcher.close)
 
-    def _prepare(self, jobs: Sequence[Job]) -> list[Batch]:
+    def _prepare(self, jobs: Sequence[Pending]) -> list[Batch]:
         """One batch of these jobs, less those that cannot be in any: they are told why.
 
         Of jobs that the processor takes alone but not together, a batch each.
@@ -122,7 +122,7 @@ class TransformersEngine(Engine):
             return self._prepare(fitting) if fitting else []
         return [Batch(jobs, inputs, lengths)]
 
-    def _fits(self, job: Job, length: int) -> bool:
+    def _fits(self, job: Pending, length: int) -> bool:
         if length < self._longest:
             return True
         job.settle(
@@ -155,14 +155,14 @@ class TransformersEngine(Engine):
         try:
             self._answer(batch)
         except Exception as error:  # noqa: BLE001 - the boundary of a batch: its pages learn of it
-            told = f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
+            problem = f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
             if has_killed_the_gpu(error):
-                raise EngineDead(f"the GPU answers no more: {told}") from None
+                raise EngineDead(f"the GPU answers no more: {problem}") from None
             if not ran_out_of_memory(error):
-                return EngineError(f"the model failed on this page: {told}")
+                return EngineError(f"the model failed on this page: {problem}")
             self._size = self._size.ran_out(len(batch.jobs))
             return EngineError(
-                f"the page does not fit in memory, even alone ({told}): render it smaller, or lower "
+                f"the page does not fit in memory, even alone ({problem}): render it smaller, or lower "
                 "engine.sampling.max_tokens"
             )
         return None
@@ -180,8 +180,8 @@ class TransformersEngine(Engine):
         ]
         choice = TokenChoice(requests, sampling, inputs["attention_mask"], self._allowed)
 
-        def ended(place: int, tokens: list[int], reason: str) -> None:
-            batch.jobs[place].settle(self._completion(tokens, reason, batch.lengths[place]))
+        def ended(index: int, tokens: list[int], reason: str) -> None:
+            batch.jobs[index].settle(self._completion(tokens, reason, batch.lengths[index]))
 
         ends = RowEnds(batch.jobs, limits, self._endings, sampling, ended)
         self._memory.watch()

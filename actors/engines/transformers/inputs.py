@@ -12,8 +12,8 @@ import numpy as np
 import PIL.Image
 
 from actors.engines.base import Request
-from actors.engines.config import EngineConfig
-from actors.engines.prompts import IMAGE, split_prompt
+from actors.engines.prompts import IMAGE, chat_content, split_prompt
+from actors.engines.settings import EngineConfig
 from manifests.errors import ConfigError, EngineError
 
 TILE_ARGUMENT = "max_patches"
@@ -26,7 +26,7 @@ PADDED: Mapping[str, Any] = {"padding": True, "padding_side": "left"}
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class PromptRow:
     """One request as text with the model's image tokens, and its images. ``tokens`` is its length,
     nearly."""
 
@@ -62,7 +62,7 @@ class InputMaker:
         except EngineError as error:
             raise ConfigError(f"engine.prompt_format: chat: {error}: mend it, or set it to raw") from error
 
-    def row(self, request: Request) -> Row:
+    def row(self, request: Request) -> PromptRow:
         """One request by itself. Raises EngineError for images, placeholders or prompts that cannot be."""
         images = tuple(_picture(image) for image in request.images)
         text = self._text(split_prompt(request.prompt, len(images)))
@@ -71,18 +71,20 @@ class InputMaker:
                 f"the prompt holds the model's own image token {self._image_token}: write {IMAGE} instead"
             )
         tokens = self.image_tokens([(image.height, image.width) for image in images])
-        return Row(text, images, tokens + len(text) // CHARACTERS_PER_TOKEN)
+        return PromptRow(text, images, tokens + len(text) // CHARACTERS_PER_TOKEN)
 
     def image_tokens(self, sizes: Sequence[tuple[int, int]]) -> int:
         """Tokens that images of these sizes (height, width) become; by their pixels if nobody tells."""
         count = getattr(self._processor, "_get_num_multimodal_tokens", None)
         try:
-            told = count(image_sizes=[list(size) for size in sizes], **self._image_arguments) if count else {}
-            return int(sum(told["num_image_tokens"]))
+            counted = (
+                count(image_sizes=[list(size) for size in sizes], **self._image_arguments) if count else {}
+            )
+            return int(sum(counted["num_image_tokens"]))
         except Exception:  # noqa: BLE001 - a hint of a processor we do not know; the batch itself will tell
             return sum(height * width // PIXELS_PER_TOKEN for height, width in sizes)
 
-    def batch(self, rows: Sequence[Row]) -> Mapping[str, Any]:
+    def batch(self, rows: Sequence[PromptRow]) -> Mapping[str, Any]:
         """Tensors of all rows, padded on the left. Raises whatever the processor says of a bad image."""
         images = [list(row.images) for row in rows]
         start = getattr(self._processor.tokenizer, "bos_token", None)
@@ -101,13 +103,7 @@ class InputMaker:
     def _text(self, parts: Sequence[str]) -> str:
         if self._raw:
             return "".join(self._image_token if part == IMAGE else part for part in parts)
-        content: list[dict[str, str]] = []
-        for part in parts:
-            if part == IMAGE:
-                content.append({"type": "image"})
-            elif words := part.strip("\n"):  # templates put their own line breaks around images
-                content.append({"type": "text", "text": words})
-        messages = [{"role": "user", "content": content}]
+        messages = [{"role": "user", "content": chat_content(parts)}]
         try:
             return str(self._processor.apply_chat_template(messages, add_generation_prompt=True))
         except Exception as error:  # the template is a program of somebody else's

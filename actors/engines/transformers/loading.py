@@ -14,7 +14,7 @@ import torch
 from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor
 from transformers.utils import logging
 
-from actors.engines.config import EngineConfig
+from actors.engines.settings import EngineConfig
 from actors.engines.transformers.devices import pick_device, pick_dtype, ran_out_of_memory
 from actors.engines.transformers.memory import Placement, parse_max_memory, place
 from manifests.errors import ConfigError
@@ -128,7 +128,7 @@ def load(config: EngineConfig) -> Loaded:
     except ConfigError:
         raise
     except Exception as error:  # the library raises nearly everything for what is wrong with a model
-        raise _told(error, config) from error
+        raise _with_remedy(error, config) from error
     if not hasattr(processor, "tokenizer"):
         raise ConfigError(
             f"model {config.model}: its processor is a bare {type(processor).__name__}: tokenizer or image "
@@ -216,7 +216,7 @@ def _check_whole(missing: Collection[str], config: EngineConfig) -> None:
         )
 
 
-def _told(error: Exception, config: EngineConfig) -> ConfigError:
+def _with_remedy(error: Exception, config: EngineConfig) -> ConfigError:
     """The error of a load, with what to do about it."""
     first = str(error).strip().partition("\n")[0] or type(error).__name__
     if ran_out_of_memory(error):

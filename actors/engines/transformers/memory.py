@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from actors.models.weights.memory import LOGIT_BYTES, LOGIT_COPIES, PATCHES_PER_TOKEN
+from actors.models.weights.report import gib
 from actors.models.weights.shape import ModelShape
 from manifests.errors import ConfigError
 
@@ -137,11 +138,6 @@ def parse_max_memory(text: str) -> dict[Device, int]:
             raise ConfigError(f"engine.transformers.max_memory: {part!r}: this device is given twice")
         budget[device] = int(float(found[3]) * unit)
     return budget
-
-
-def gib(size: int) -> str:
-    """Bytes for a person."""
-    return f"{size / 2**30:.1f} GiB"
 
 
 def _unit(name: str) -> int | None:

@@ -14,10 +14,10 @@ import torch
 from transformers import StopStringCriteria
 
 from actors.engines.base import Request
-from actors.engines.config import Sampling
 from actors.engines.finish import ABORT, LENGTH, REPETITION, STOP
 from actors.engines.repetition import banned_tokens, tail_repeats, text_repeats
-from actors.engines.transformers.batching import Job
+from actors.engines.settings import Sampling
+from actors.engines.transformers.batching import Pending
 
 LOOK_EVERY = 16
 """Tokens between two looks for a repetition."""
@@ -39,8 +39,8 @@ class TokenChoice:
         self._whitelist = whitelist
         self._start = mask.shape[1]
         self._draws = {
-            place: (request.temperature, _generator(request, sampling.seed, mask.device))
-            for place, request in enumerate(requests)
+            index: (request.temperature, _generator(request, sampling.seed, mask.device))
+            for index, request in enumerate(requests)
             if request.temperature > 0
         }
 
@@ -49,13 +49,13 @@ class TokenChoice:
         if sampling.repetition_penalty != 1.0:
             scores = self._penalised(input_ids, scores)
         if sampling.ngram_size and input_ids.shape[1] > self._start:
-            for place, tokens in enumerate(input_ids[:, self._start :].tolist()):
+            for index, tokens in enumerate(input_ids[:, self._start :].tolist()):
                 banned = banned_tokens(tokens, sampling.ngram_size, sampling.ngram_window, self._whitelist)
-                scores[place, list(banned)] = -torch.inf
-        for place, (temperature, generator) in self._draws.items():
-            row = _nucleus(scores[place].float() / temperature, sampling.top_p)
+                scores[index, list(banned)] = -torch.inf
+        for index, (temperature, generator) in self._draws.items():
+            row = _nucleus(scores[index].float() / temperature, sampling.top_p)
             noise = torch.empty_like(row).exponential_(generator=generator).log()
-            scores[place] = row - noise
+            scores[index] = row - noise
         return scores
 
     def _penalised(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
@@ -115,13 +115,13 @@ def known_tokens(tokenizer: Any, names: Collection[str]) -> frozenset[int]:
 class RowEnds:
     """A stopping criterion that ends each row by itself, and says so at once to ``ended``.
 
-    ``limits`` are the new tokens each row may have; ``ended`` is given the row's place, its new tokens
+    ``limits`` are the new tokens each row may have; ``ended`` is given the row's index, its new tokens
     and the reason.
     """
 
     def __init__(
         self,
-        jobs: Sequence[Job],
+        jobs: Sequence[Pending],
         limits: Sequence[int],
         endings: Endings,
         sampling: Sampling,
@@ -136,21 +136,21 @@ class RowEnds:
         self._new += 1
         last = input_ids[:, -1].tolist()
         stopped = self._stopped_by_text(input_ids)
-        for place, job in enumerate(self._jobs):
-            if self._done[place]:
+        for index, job in enumerate(self._jobs):
+            if self._done[index]:
                 continue
             reason = ""
             if job.answer.cancelled():
                 reason = ABORT
-            elif last[place] in self._endings.tokens or stopped[place]:
+            elif last[index] in self._endings.tokens or stopped[index]:
                 reason = STOP
-            elif self._new >= self._limits[place]:
+            elif self._new >= self._limits[index]:
                 reason = LENGTH
-            elif self._loops(input_ids[place]):
+            elif self._loops(input_ids[index]):
                 reason = REPETITION
             if reason:
-                self._done[place] = True
-                self._ended(place, input_ids[place, -self._new :].tolist(), reason)
+                self._done[index] = True
+                self._ended(index, input_ids[index, -self._new :].tolist(), reason)
         return torch.tensor(self._done, device=input_ids.device)
 
     def _stopped_by_text(self, input_ids: torch.Tensor) -> list[bool]:

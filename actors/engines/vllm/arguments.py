@@ -7,6 +7,7 @@ import difflib
 import importlib
 import json
 from collections.abc import Mapping
+from operator import attrgetter
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
@@ -14,7 +15,7 @@ from vllm.engine.arg_utils import AsyncEngineArgs
 from vllm.multimodal import MULTIMODAL_REGISTRY
 from vllm.platforms import current_platform
 
-from actors.engines.config import EngineConfig
+from actors.engines.settings import EngineConfig
 from actors.engines.vllm.deepseek import processor_args
 from manifests.errors import ConfigError
 
@@ -63,19 +64,11 @@ def engine_arguments(config: EngineConfig, architectures: tuple[str, ...]) -> As
     processors = [*guard, *(extra.pop("logits_processors", None) or [])]
     return AsyncEngineArgs(
         **{
+            **{name: attrgetter(field)(config) for name, field in OUR_FIELDS.items()},
             **_placement(config),
-            "model": config.model,
             "revision": config.revision or None,
-            "dtype": config.dtype,
-            "trust_remote_code": config.trust_remote_code,
-            "seed": config.sampling.seed,
-            "max_model_len": config.vllm.max_model_len,
-            "max_num_seqs": config.vllm.max_num_seqs,
             "max_num_batched_tokens": max(config.vllm.max_num_batched_tokens, config.vllm.max_num_seqs),
             "kv_cache_dtype": _kv_cache_dtype(config),
-            "enforce_eager": config.vllm.enforce_eager,
-            "enable_prefix_caching": config.vllm.enable_prefix_caching,
-            "mm_processor_cache_gb": config.vllm.mm_processor_cache_gb,
             "mm_processor_kwargs": _processor_kwargs(config, architectures),
             "limit_mm_per_prompt": limits,
             "logits_processors": processors or None,
@@ -108,7 +101,7 @@ def check_engine_args(config: EngineConfig) -> None:
         _check_importable(path)
 
 
-def check_model(config: EngineConfig, settings: Any) -> None:
+def check_model_arguments(config: EngineConfig, settings: Any) -> None:
     """Raise ConfigError for what the model would ignore in silence. ``settings`` is vLLM's configuration."""
     try:
         info = MULTIMODAL_REGISTRY.create_processor(settings.model_config).info

@@ -12,7 +12,7 @@ from dataclasses import astuple, dataclass, replace
 from importlib.metadata import entry_points
 from typing import Any
 
-from actors.engines.config import EngineConfig
+from actors.engines.settings import EngineConfig
 from manifests.errors import ConfigError
 
 ENVIRONMENT = "PAGEFLEET_DEEPSEEK_OCR"

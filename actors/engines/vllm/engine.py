@@ -14,9 +14,9 @@ from vllm.platforms import current_platform
 from vllm.v1.engine.exceptions import EngineDeadError
 
 from actors.engines.base import Completion, Engine, EngineInfo, Request
-from actors.engines.config import EngineConfig
 from actors.engines.finish import ABORT, ERROR, finish_reason
-from actors.engines.vllm.arguments import check_model, engine_arguments
+from actors.engines.settings import EngineConfig
+from actors.engines.vllm.arguments import check_model_arguments, engine_arguments
 from actors.engines.vllm.deepseek import announce, sizes
 from actors.engines.vllm.failures import explain, root_cause
 from actors.engines.vllm.prompts import PromptWriter
@@ -52,7 +52,7 @@ class VllmEngine(Engine):
         announce(sizes(config, architectures))
         arguments = engine_arguments(config, architectures)
         settings = create_config(arguments)
-        check_model(config, settings)
+        check_model_arguments(config, settings)
         self._llm, self._log_tail = start(settings, arguments)
         self._config = config
         self._sampling = config.sampling

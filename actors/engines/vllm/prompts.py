@@ -14,7 +14,7 @@ from vllm.renderers.hf import (
     safe_apply_chat_template,
 )
 
-from actors.engines.prompts import IMAGE, split_prompt
+from actors.engines.prompts import IMAGE, chat_content, split_prompt
 from manifests.errors import ConfigError, EngineError
 
 CACHED = 1024
@@ -59,7 +59,7 @@ class PromptWriter:
         self._refuse_own_tokens(parts)
         if not self._chat:
             return self._joined(prompt, parts)
-        content = _content(parts) if self._parts else self._joined(prompt, parts)
+        content = chat_content(parts) if self._parts else self._joined(prompt, parts)
         try:
             text: str = safe_apply_chat_template(
                 self._model,
@@ -89,14 +89,3 @@ class PromptWriter:
                 part = self._placeholder(number)
             texts.append(part)
         return "".join(texts) if IMAGE in prompt else "\n".join(texts)
-
-
-def _content(parts: list[str]) -> list[dict[str, str]]:
-    """The prompt as chat templates take it; they put line breaks of their own around images."""
-    content = []
-    for part in parts:
-        if part == IMAGE:
-            content.append({"type": "image"})
-        elif words := part.strip("\n"):
-            content.append({"type": "text", "text": words})
-    return content

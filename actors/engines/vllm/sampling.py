@@ -6,7 +6,7 @@ from typing import Any
 
 from vllm.sampling_params import RepetitionDetectionParams, RequestOutputKind, SamplingParams
 
-from actors.engines.config import Sampling
+from actors.engines.settings import Sampling
 
 LOOP = RepetitionDetectionParams(min_pattern_size=50, max_pattern_size=100, min_count=12)
 """An answer ends when its last 600 to 1200 tokens are one pattern twelve times over.

@@ -53,12 +53,12 @@ def start(config: Any, arguments: AsyncEngineArgs) -> tuple[AsyncLLM, deque[str]
                 return _start(config, arguments), log_tail
             except Exception as error:  # noqa: BLE001 - the boundary to vLLM: explained below
                 failure = error
-        told = [*log_tail, f"{type(failure).__name__}: {failure}"]
-        if attempt == ATTEMPTS or not is_collision(told):
+        output = [*log_tail, f"{type(failure).__name__}: {failure}"]
+        if attempt == ATTEMPTS or not is_collision(output):
             break
         time.sleep(BACKOFF_S * attempt * random.uniform(0.5, 1.5))  # noqa: S311 - to spread, not to hide
-    wrong = explain(told) or isinstance(failure, (ValueError, TypeError, OSError))
-    raise (ConfigError if wrong else EngineDead)(_message(arguments, told)) from failure
+    wrong = explain(output) or isinstance(failure, (ValueError, TypeError, OSError))
+    raise (ConfigError if wrong else EngineDead)(_message(arguments, output)) from failure
 
 
 def _start(config: Any, arguments: AsyncEngineArgs) -> AsyncLLM:
@@ -66,8 +66,8 @@ def _start(config: Any, arguments: AsyncEngineArgs) -> AsyncLLM:
     return AsyncLLM(config, Executor.get_class(config), log_stats=log_stats, log_requests=False)
 
 
-def _message(arguments: AsyncEngineArgs, told: list[str]) -> str:
-    return f"vLLM cannot load {arguments.model}: {explain(told) or root_cause(told)}"
+def _message(arguments: AsyncEngineArgs, output: list[str]) -> str:
+    return f"vLLM cannot load {arguments.model}: {explain(output) or root_cause(output)}"
 
 
 @contextmanager

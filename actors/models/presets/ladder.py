@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from actors.engines.config import EngineConfig
 from actors.engines.prompts import Asking
+from actors.engines.settings import EngineConfig
 from actors.models.presets.library import presets
 from actors.models.presets.schema import SUBJECT, Mode
 from actors.retry import RetryPolicy

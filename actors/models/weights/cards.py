@@ -9,7 +9,6 @@ from dataclasses import dataclass
 
 MIB = 2**20
 FP8_CAPABILITY = 8.9
-BF16_CAPABILITY = 8.0
 PROGRAM = "nvidia-smi"
 QUERY = ("index", "name", "memory.total", "memory.free", "compute_cap")
 WITHIN_S = 20.0
@@ -30,10 +29,6 @@ class Card:
     @property
     def computes_fp8(self) -> bool:
         return self.capability >= FP8_CAPABILITY
-
-    @property
-    def computes_bf16(self) -> bool:
-        return self.capability >= BF16_CAPABILITY
 
 
 COMMON_CARDS = (

@@ -13,7 +13,7 @@ from typing import Any
 
 from actors.models.weights.files import WeightFiles, read_json
 from actors.models.weights.headers import PULL, refuse_placeholder
-from actors.models.weights.report import Finding, ModelReport, Topic
+from actors.models.weights.report import ModelFinding, ModelReport, Topic
 from actors.models.weights.shape import sees_images
 from manifests.errors import ConfigError
 
@@ -63,35 +63,35 @@ def _look_at(folder: Path) -> ModelReport:
     )
 
 
-def _read_config(folder: Path) -> tuple[dict[str, Any], list[Finding]]:
+def _read_config(folder: Path) -> tuple[dict[str, Any], list[ModelFinding]]:
     if not _is_there(folder / CONFIG):
         snapshots = sorted(folder.glob(f"snapshots/*/{CONFIG}"))
         where = f"; did you mean {snapshots[-1].parent}?" if snapshots else f": {PULL}"
-        return {}, [Finding(Topic.CONFIG, f"no {CONFIG} in {folder}{where}")]
+        return {}, [ModelFinding(Topic.CONFIG, f"no {CONFIG} in {folder}{where}")]
     try:
         config = read_json(folder / CONFIG)
     except ConfigError as error:
-        return {}, [Finding(Topic.CONFIG, str(error))]
+        return {}, [ModelFinding(Topic.CONFIG, str(error))]
     findings = []
     if not config.get("architectures"):
-        findings.append(Finding(Topic.CONFIG, f"{CONFIG} names no architectures", is_problem=False))
+        findings.append(ModelFinding(Topic.CONFIG, f"{CONFIG} names no architectures", is_problem=False))
     if not sees_images(config):
         message = f"{CONFIG} speaks of no image encoder: a model for text alone cannot read pages"
-        findings.append(Finding(Topic.CONFIG, message, is_problem=False))
+        findings.append(ModelFinding(Topic.CONFIG, message, is_problem=False))
     return config, findings
 
 
-def _tokenizer(folder: Path) -> tuple[str, list[Finding]]:
+def _tokenizer(folder: Path) -> tuple[str, list[ModelFinding]]:
     whole = _first(folder, TOKENIZERS)
     vocabulary = _first(folder, VOCABULARIES) if _is_there(folder / "tokenizer_config.json") else ""
     found = whole or vocabulary
     if not found:
         message = f"no tokenizer in {folder} (tokenizer.json, or tokenizer_config.json with its vocabulary): "
-        return "", [Finding(Topic.TOKENIZER, message + PULL)]
+        return "", [ModelFinding(Topic.TOKENIZER, message + PULL)]
     return found, _damage(folder / found, Topic.TOKENIZER)
 
 
-def _template(folder: Path) -> tuple[str, list[Finding]]:
+def _template(folder: Path) -> tuple[str, list[ModelFinding]]:
     if found := _first(folder, TEMPLATES):
         return found, []
     if (folder / "tokenizer_config.json").is_file():
@@ -99,18 +99,18 @@ def _template(folder: Path) -> tuple[str, list[Finding]]:
             if read_json(folder / "tokenizer_config.json").get("chat_template"):
                 return "tokenizer_config.json", []
         except ConfigError as error:
-            return "", [Finding(Topic.TOKENIZER, str(error))]
+            return "", [ModelFinding(Topic.TOKENIZER, str(error))]
     message = "no chat template: a prompt can only be given as it is (engine.prompt_format=raw)"
-    return "", [Finding(Topic.TOKENIZER, message, is_problem=False)]
+    return "", [ModelFinding(Topic.TOKENIZER, message, is_problem=False)]
 
 
-def _processor_findings(folder: Path, processor: str, config: Mapping[str, Any]) -> list[Finding]:
+def _processor_findings(folder: Path, processor: str, config: Mapping[str, Any]) -> list[ModelFinding]:
     if processor:
         return _damage(folder / processor, Topic.PROCESSOR)
     if not sees_images(config):
         return []
     message = f"no image processor in {folder} ({' or '.join(PROCESSORS)}): {PULL}"
-    return [Finding(Topic.PROCESSOR, message, is_problem="auto_map" not in config)]
+    return [ModelFinding(Topic.PROCESSOR, message, is_problem="auto_map" not in config)]
 
 
 def _code(config: Mapping[str, Any]) -> tuple[str, ...]:
@@ -120,22 +120,22 @@ def _code(config: Mapping[str, Any]) -> tuple[str, ...]:
     return tuple(sorted({f"{target.partition('.')[0]}.py" for target in targets if isinstance(target, str)}))
 
 
-def _code_findings(folder: Path, code: tuple[str, ...]) -> list[Finding]:
+def _code_findings(folder: Path, code: tuple[str, ...]) -> list[ModelFinding]:
     if not code:
         return []
     message = (
         f"the model brings code of its own ({', '.join(code)}): Transformers needs "
         "engine.trust_remote_code=true for it, if it does not know the model itself; vLLM mostly does not"
     )
-    findings = [Finding(Topic.CODE, message, is_problem=False)]
+    findings = [ModelFinding(Topic.CODE, message, is_problem=False)]
     missing = [name for name in code if "--" not in name and not _is_there(folder / Path(name).name)]
     if missing:
         message = f"code that {CONFIG} names is missing ({', '.join(missing)}): {PULL}"
-        findings.append(Finding(Topic.CODE, message, is_problem=False))
+        findings.append(ModelFinding(Topic.CODE, message, is_problem=False))
     return findings
 
 
-def _damage(path: Path, topic: Topic) -> list[Finding]:
+def _damage(path: Path, topic: Topic) -> list[ModelFinding]:
     """Whether a file stands for another one, or is JSON cut short."""
     try:
         if path.suffix == ".json":
@@ -143,8 +143,8 @@ def _damage(path: Path, topic: Topic) -> list[Finding]:
         else:
             refuse_placeholder(path)
     except ConfigError as error:
-        words = str(error)
-        return [Finding(topic, words if str(path.parent) in words else f"{path.parent}: {words}")]
+        message = str(error)
+        return [ModelFinding(topic, message if str(path.parent) in message else f"{path.parent}: {message}")]
     return []
 
 

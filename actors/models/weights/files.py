@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from actors.models.weights.headers import PULL, Tensor, read_tensors, refuse_placeholder
-from actors.models.weights.report import Finding, Topic
+from actors.models.weights.report import ModelFinding, Topic
 from manifests.errors import ConfigError
 
 INDEX = "model.safetensors.index.json"
@@ -25,7 +25,7 @@ class WeightFiles:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self.findings: list[Finding] = []
+        self.findings: list[ModelFinding] = []
         self.tensors: list[Tensor] = []
         self.names: list[str] = []
         self.bytes = 0
@@ -96,10 +96,10 @@ class WeightFiles:
         return files
 
     def _problem(self, message: str) -> None:
-        self.findings.append(Finding(Topic.WEIGHTS, message))
+        self.findings.append(ModelFinding(Topic.WEIGHTS, message))
 
     def _warn(self, message: str) -> None:
-        self.findings.append(Finding(Topic.WEIGHTS, message, is_problem=False))
+        self.findings.append(ModelFinding(Topic.WEIGHTS, message, is_problem=False))
 
 
 def read_json(path: Path) -> dict[str, Any]:

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from actors.engines.config import EngineConfig
+from actors.engines.settings import EngineConfig
 from actors.models.weights.check import check_folder
-from actors.models.weights.report import Finding, ModelReport, Topic
+from actors.models.weights.report import ModelFinding, ModelReport, Topic
 from manifests.errors import ConfigError
 
 CHECKED_KINDS = ("vllm", "transformers")
 SAFETENSORS_FORMATS = (None, "auto", "hf", "safetensors")
 """vLLM's load formats that read the files we look at; ``dummy`` and the rest do without."""
-MAX_TOLD = 5
+MAX_REASONS = 5
 
 
 def check_model(config: EngineConfig, *, must_exist: bool = True) -> None:
@@ -34,11 +34,13 @@ def check_model(config: EngineConfig, *, must_exist: bool = True) -> None:
     else:
         return
     if problems := serious(check_folder(folder), config):
-        told = [problem.message for problem in problems[:MAX_TOLD]]
-        raise ConfigError("\n".join([*told, f"'pagefleet models check {config.model}' tells all there is"]))
+        reasons = [problem.message for problem in problems[:MAX_REASONS]]
+        raise ConfigError(
+            "\n".join([*reasons, f"'pagefleet models check {config.model}' tells all there is"])
+        )
 
 
-def serious(report: ModelReport, config: EngineConfig) -> list[Finding]:
+def serious(report: ModelReport, config: EngineConfig) -> list[ModelFinding]:
     """The problems that concern this configuration: what it replaces by other means may be missing."""
     replaced = set()
     if config.engine_args.get("tokenizer"):

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from actors.engines.config import EngineConfig
+from actors.engines.settings import EngineConfig
 from actors.models.weights.cards import Card
 from actors.models.weights.headers import Tensor
 from actors.models.weights.report import GIB
@@ -37,7 +37,7 @@ DTYPE_BYTES = {"float32": 4, "float16": 2, "bfloat16": 2}
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class MemoryPlan:
     """How a model would be run: what changes its memory. Sizes as in ``VllmSettings``."""
 
     tensor_parallel: int = 1
@@ -79,13 +79,13 @@ class Estimate:
         return self.weights + self.overhead + self.needed_tokens * self.kv_per_token
 
 
-def plan_of(config: EngineConfig, *, fp8_card: bool = False) -> Plan:
+def plan_of(config: EngineConfig, *, fp8_card: bool = False) -> MemoryPlan:
     """The plan of a configuration; ``fp8_card`` decides what an automatic KV cache type becomes."""
     settings = config.vllm
     fp8_cache = settings.kv_cache_dtype.startswith("fp8") or (
         settings.kv_cache_dtype == "auto" and fp8_card and config.kind == "vllm"
     )
-    return Plan(
+    return MemoryPlan(
         tensor_parallel=config.tensor_parallel_size,
         kv_bytes=1 if fp8_cache else DTYPE_BYTES.get(config.dtype, 2),
         fp8_weights=settings.fp8_weights,
@@ -98,7 +98,7 @@ def plan_of(config: EngineConfig, *, fp8_card: bool = False) -> Plan:
     )
 
 
-def estimate(tensors: Iterable[Tensor], shape: ModelShape, plan: Plan, card_bytes: int) -> Estimate:
+def estimate(tensors: Iterable[Tensor], shape: ModelShape, plan: MemoryPlan, card_bytes: int) -> Estimate:
     """The memory of each GPU of a group, of cards with ``card_bytes``."""
     return Estimate(
         weights=weight_share(tensors, plan),
@@ -109,7 +109,7 @@ def estimate(tensors: Iterable[Tensor], shape: ModelShape, plan: Plan, card_byte
     )
 
 
-def weight_share(tensors: Iterable[Tensor], plan: Plan) -> int:
+def weight_share(tensors: Iterable[Tensor], plan: MemoryPlan) -> int:
     """Bytes of weights on each GPU of a group.
 
     Loading turns floating-point weights into the type the model runs in; packed ones stay as they are.
@@ -129,7 +129,7 @@ def weight_share(tensors: Iterable[Tensor], plan: Plan) -> int:
     return int(total)
 
 
-def overhead_bytes(shape: ModelShape, plan: Plan) -> int:
+def overhead_bytes(shape: ModelShape, plan: MemoryPlan) -> int:
     """What a GPU needs besides weights and KV cache.
 
     vLLM measures it with one step at full width before it sizes the KV cache
@@ -154,7 +154,7 @@ def divides(shape: ModelShape, tensor_parallel: int) -> bool:
 
 
 def first_that_fits(
-    tensors: Iterable[Tensor], shape: ModelShape, plan: Plan, cards: Sequence[Card]
+    tensors: Iterable[Tensor], shape: ModelShape, plan: MemoryPlan, cards: Sequence[Card]
 ) -> dict[str, str] | None:
     """Settings of the mildest change of a plan that fits these cards (alike); None where none does.
 
@@ -173,7 +173,7 @@ def first_that_fits(
 
 
 def _changes(
-    shape: ModelShape, plan: Plan, cards: Sequence[Card]
+    shape: ModelShape, plan: MemoryPlan, cards: Sequence[Card]
 ) -> Iterator[tuple[dict[str, Any], str, str]]:
     longest = plan.max_len or shape.max_len
     for tokens in (4 * PAGE_TOKENS, 2 * PAGE_TOKENS):

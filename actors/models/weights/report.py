@@ -29,7 +29,7 @@ def gib(size: float) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class ModelFinding:
     """One thing to know of a model folder, as a sentence with the remedy. A warning does not stop it."""
 
     topic: Topic
@@ -54,14 +54,14 @@ class ModelReport:
     processor: str = ""
     chat_template: str = ""
     code: tuple[str, ...] = ()
-    findings: tuple[Finding, ...] = ()
+    findings: tuple[ModelFinding, ...] = ()
 
     @property
-    def problems(self) -> tuple[Finding, ...]:
+    def problems(self) -> tuple[ModelFinding, ...]:
         return tuple(finding for finding in self.findings if finding.is_problem)
 
     @property
-    def warnings(self) -> tuple[Finding, ...]:
+    def warnings(self) -> tuple[ModelFinding, ...]:
         return tuple(finding for finding in self.findings if not finding.is_problem)
 
     @property

@@ -9,10 +9,10 @@ from itertools import islice
 
 from cluster.fleet import UnitKey
 from jobs.driver import events
-from jobs.driver.open_unit import OpenUnit
 from jobs.driver.outages import Announcements, EngineWaits
 from jobs.driver.read_queue import ReadQueue
 from jobs.driver.render_queue import RenderQueue
+from jobs.driver.running_unit import RunningUnit
 from manifests.errors import JobError
 
 MAX_NAMED = 20
@@ -31,7 +31,7 @@ class TimeLimits:
     deadline_s: float | None = None
 
 
-class Liveness:
+class Watchdog:
     """Looks at the clock once a turn. Loading a large model is no stall, nor is waiting for a source, a
     server or another process; pages that fail for want of an answer are no progress."""
 
@@ -94,7 +94,7 @@ class Liveness:
             self._last_progress = now
 
 
-def describe(units: Mapping[UnitKey, OpenUnit], rendering: RenderQueue, reading: ReadQueue) -> str:
+def describe(units: Mapping[UnitKey, RunningUnit], rendering: RenderQueue, reading: ReadQueue) -> str:
     """What is in flight, for the report of a stall."""
     keys = ", ".join(f"{unit_id}.g{generation}" for unit_id, generation in units) or "none"
     replicas = ", ".join(f"{name}: {n} pages" for name, n in reading.replicas.per_replica.items()) or "none"

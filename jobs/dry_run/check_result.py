@@ -9,7 +9,7 @@ WIDTH = 10
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class CheckResult:
     """What was found of one thing. ``remedy`` are settings with which it would be no problem."""
 
     verdict: str
@@ -26,15 +26,15 @@ class Finding:
         return f"{self.verdict:<{WIDTH}}{self.about:<{WIDTH}}{further.join(self.text.splitlines())}"
 
 
-def ok(about: str, text: str) -> Finding:
-    return Finding("ok", about, text)
+def ok(about: str, text: str) -> CheckResult:
+    return CheckResult("ok", about, text)
 
 
-def warning(about: str, text: str) -> Finding:
+def warning(about: str, text: str) -> CheckResult:
     """It will run, but perhaps not as meant."""
-    return Finding("warning", about, text)
+    return CheckResult("warning", about, text)
 
 
-def problem(about: str, text: str, remedy: Mapping[str, str] | None = None) -> Finding:
+def problem(about: str, text: str, remedy: Mapping[str, str] | None = None) -> CheckResult:
     """It will not run."""
-    return Finding("problem", about, text, remedy or {})
+    return CheckResult("problem", about, text, remedy or {})

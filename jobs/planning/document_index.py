@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from jobs.planning.stock import Stock
+from jobs.planning.output_listing import OutputListing
 from manifests.documents import FIELDS, Document
 from manifests.markdown_paths import meeting_key
 from manifests.units import UnitPlan
@@ -28,7 +28,7 @@ _ID, _PAGES, _MAX_PAGES, _VERSION = (FIELDS.index(n) for n in ("doc_id", "pages"
 
 
 @dataclass(frozen=True, slots=True)
-class Held:
+class HeldUnit:
     """A unit of the output: its sealed footer, its plan under way, or both."""
 
     unit_id: str
@@ -37,11 +37,11 @@ class Held:
     stale: bool
 
     @classmethod
-    def read(cls, store: Store, stock: Stock, unit_id: str, stale_fingerprint: str) -> Held:
-        under_way = stock.open.get(unit_id)
+    def read(cls, store: Store, listing: OutputListing, unit_id: str, stale_fingerprint: str) -> HeldUnit:
+        under_way = listing.open.get(unit_id)
         plan = read_plan(store, unit_id, under_way) if under_way else None
         # A plan that is gone since it was listed: another process has sealed its unit.
-        sealed = plan is None or unit_id in stock.sealed
+        sealed = plan is None or unit_id in listing.sealed
         footer = read_footer(store, unit_id) if sealed else None
         stale = stale_fingerprint and footer and footer.fingerprint != stale_fingerprint
         return cls(unit_id, footer, plan, bool(stale))
@@ -78,7 +78,7 @@ class _Unit:
     disposable: bool
 
     @classmethod
-    def of(cls, held: Held) -> _Unit:
+    def of(cls, held: HeldUnit) -> _Unit:
         documents = held.documents
         rows = [(d.doc_id, d.version, d.pages, d.max_pages) for d in documents]
         return cls(
@@ -93,7 +93,7 @@ class _Unit:
 
 
 @dataclass(slots=True)
-class Holdings:
+class DocumentIndex:
     """Which unit holds a document. Units are numbered in the order of ``unit_ids``.
 
     ``strays`` are plans that another outranks: they were written by a process that had lost the output
@@ -109,9 +109,9 @@ class Holdings:
     _units: Numbers = field(repr=False)
 
     @classmethod
-    def index(
-        cls, read: Callable[[str], Held], unit_ids: Iterable[str], sealed: Iterable[Hashes] = ()
-    ) -> Holdings:
+    def build(
+        cls, read: Callable[[str], HeldUnit], unit_ids: Iterable[str], sealed: Iterable[Hashes] = ()
+    ) -> DocumentIndex:
         """Read footers and plans of these units, many at once, and keep only hashes.
 
         ``sealed`` are the documents of sealed units that need no reading, for the sake of strays.

@@ -10,7 +10,7 @@ from results.unit_files import clear_partials, list_open, list_sealed, read_foot
 
 
 @dataclass(slots=True)
-class Stock:
+class OutputListing:
     """Sealed files with their versions, and the newest generation under way of each unit.
 
     ``over`` are generations whose unit was sealed since. Nothing is changed here: ``clear`` does that,
@@ -22,25 +22,25 @@ class Stock:
     over: dict[str, int] = field(default_factory=dict)
 
     @classmethod
-    def take(cls, store: Store) -> Stock:
+    def take(cls, store: Store) -> OutputListing:
         """List the output: what is under way first, so that a unit which another process seals at this
         moment is seen in one place or the other."""
         under_way = list_open(store)
-        stock = cls({unit_id: entry.version for unit_id, entry in list_sealed(store)}, {})
+        listing = cls({unit_id: entry.version for unit_id, entry in list_sealed(store)}, {})
         for found in under_way:
-            footer = read_footer(store, found.unit_id) if found.unit_id in stock.sealed else None
-            into = stock.over if footer and footer.generation >= found.generation else stock.open
+            footer = read_footer(store, found.unit_id) if found.unit_id in listing.sealed else None
+            into = listing.over if footer and footer.generation >= found.generation else listing.open
             into[found.unit_id] = max(found.generation, into.get(found.unit_id, 0))
-        return stock
+        return listing
 
     def __contains__(self, unit_id: str) -> bool:
         return unit_id in self.sealed or unit_id in self.open
 
-    def without(self, strays: Iterable[str]) -> Stock:
+    def without(self, strays: Iterable[str]) -> OutputListing:
         """The same without units under way that are nobody's."""
         nobodys = set(strays)
         still = {unit_id: number for unit_id, number in self.open.items() if unit_id not in nobodys}
-        return Stock(self.sealed, still, self.over)
+        return OutputListing(self.sealed, still, self.over)
 
 
 def clear(store: Store, generations: Mapping[str, int]) -> None:

@@ -9,25 +9,25 @@ from typing import Any
 from cluster.fleet import Fleet, RenderDone, UnitKey
 from jobs.driver import events
 from jobs.driver.breaker import Breaker, Failure, Key
-from jobs.driver.open_unit import OpenUnit
+from jobs.driver.controls import TO_READ
 from jobs.driver.read_parts import EngineKiller
 from jobs.driver.read_queue import ReadQueue
-from jobs.driver.render_calls import TO_READ, Unrenderable
+from jobs.driver.render_calls import Unrenderable
 from jobs.driver.render_queue import RenderQueue
+from jobs.driver.running_unit import RunningUnit
 from jobs.driver.snapshot import Progress
 from manifests.errors import JobError
+from results.open_unit import ANSWERED
 from results.read_report import ReadReport
-from results.rows import ResultRow, Status
-
-ANSWERED = (Status.OK, Status.FALLBACK)
+from results.rows import ResultRow
 
 
-class Judge:
+class FailureHandler:
     """Judges the pages of the units of one run. ``run`` is its id and fingerprint."""
 
     def __init__(
         self,
-        units: dict[UnitKey, OpenUnit],
+        units: dict[UnitKey, RunningUnit],
         fleet: Fleet,
         queues: tuple[RenderQueue, ReadQueue],
         progress: Progress,
@@ -45,7 +45,7 @@ class Judge:
         self._proven = proven
         self._breakers: dict[str, Breaker] = {}
         self._had_second_try: set[Key] = set()
-        self._said_failing: set[str] = set()
+        self._reported_failing: set[str] = set()
         self._control_report = ReadReport()
 
     # What is held
@@ -90,7 +90,7 @@ class Judge:
         """What only it could have told will be told by another."""
         if (breaker := self._breakers.pop(replica, None)) is not None:
             self._read_again(breaker.give_back())
-        self._said_failing.discard(replica)
+        self._reported_failing.discard(replica)
 
     def _holds(self, page: Key) -> bool:
         return any(breaker.holds(page) for breaker in self._breakers.values())
@@ -158,21 +158,21 @@ class Judge:
 
     def _carry_out(self, replica: str, breaker: Breaker, *, nothing_else: bool) -> bool:
         """Carry out what a replica's breaker decided; whether rows were written."""
-        judged = breaker.judge(nothing_else=nothing_else)
-        if judged.again:
-            self._on_event(events.EngineCleared(replica, len(judged.write), len(judged.again)))
-        for key, failures in _by_unit(judged.write):
+        decided = breaker.decide(nothing_else=nothing_else)
+        if decided.again:
+            self._on_event(events.EngineCleared(replica, len(decided.write), len(decided.again)))
+        for key, failures in _by_unit(decided.write):
             self._units[key].held -= len(failures)
             self._write(key, [row for failure in failures for row in failure.rows])
-        self._read_again(judged.again)
-        if breaker.is_tripped and replica not in self._said_failing:
+        self._read_again(decided.again)
+        if breaker.is_tripped and replica not in self._reported_failing:
             self._on_event(events.EngineFailing(replica, len(breaker), breaker.main_reason))
-            self._said_failing.add(replica)
+            self._reported_failing.add(replica)
         elif not breaker.is_tripped:
-            self._said_failing.discard(replica)
+            self._reported_failing.discard(replica)
         if breaker.fault and len(breaker):
             self._set_aside(replica, breaker)
-        return bool(judged.write)
+        return bool(decided.write)
 
     def _set_aside(self, replica: str, breaker: Breaker) -> None:
         """An engine is at fault: others read its pages."""
@@ -213,16 +213,16 @@ class Judge:
         self._control_report += report
         if not ended:
             return
-        told, self._control_report = self._control_report, ReadReport()
+        whole, self._control_report = self._control_report, ReadReport()
         breaker = self._breakers.get(self._reading.control.replica)
         self._reading.control_done()
-        if any(told.statuses.get(status) for status in ANSWERED):
+        if any(whole.statuses.get(status) for status in ANSWERED):
             self._reading.suspects.control_answered()
             if breaker is not None:
                 breaker.control_answered()
             return
         if breaker is not None:
-            breaker.control_refused(told.failures[0].reason if told.failures else "it gave no answer")
+            breaker.control_refused(whole.failures[0].reason if whole.failures else "it gave no answer")
         if self._reading.suspects.is_active:
             self._reading.suspects.control_failed()
 

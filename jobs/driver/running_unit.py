@@ -21,7 +21,7 @@ of any is taken, and a later run reads it again."""
 
 
 @dataclass(slots=True)
-class OpenUnit:
+class RunningUnit:
     """One generation of a unit, from its opening until it is sealed."""
 
     plan: UnitPlan
