@@ -46,7 +46,7 @@ def read(path: Path) -> list[tuple[str, str]]:
     documents = list(read_manifest(path))
     assert validate_manifest(path) == len(documents)
     found = [(document.doc_id, document.pages) for document in documents]
-    assert [(entry.doc_id, entry.pages.strip()) for entry in verify_manifests.entries([str(path)])] == found
+    assert [(entry.doc_id, entry.pages.strip()) for entry in verify_manifests.named_documents([str(path)])] == found
     return found
 
 
@@ -248,7 +248,7 @@ def test_a_folder_of_parquet_files_is_a_manifest(tmp_path: Path) -> None:
     wanted = ["b/part-0.parquet.pdf", "b/part-1.parquet.pdf", "b/year=2020/part-0.parquet.pdf"]
     assert [document.doc_id for document in expand_inputs([str(folder)])] == wanted
     assert [document.doc_id for document in expand_inputs([f"{folder}/*.parquet"])] == wanted[:2]
-    assert [entry.doc_id for entry in verify_manifests.entries([str(folder)])] == wanted
+    assert [entry.doc_id for entry in verify_manifests.named_documents([str(folder)])] == wanted
 
 
 def test_a_folder_that_holds_anything_else_is_no_manifest(tmp_path: Path) -> None:
