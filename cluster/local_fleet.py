@@ -135,6 +135,7 @@ class LocalFleet:
         if self._thread.is_alive():
             asyncio.run_coroutine_threadsafe(self._wind_up(), self._loop)
             self._thread.join(STOP_WITHIN_S)
+        self._writer.stop()
 
     async def _read(self, read: int, chunk: Chunk, only: tuple[int, ...] | None) -> ReadDone:
         self._reads.add(read)

@@ -208,10 +208,14 @@ class UnitWriter:
 
     def close(self) -> None:
         """Flush and stop the thread."""
-        self._closed = True
-        self._due.set()
+        self.stop()
         self._thread.join()
         self.flush()
+
+    def stop(self) -> None:
+        """Begin no more flushes by itself; waits for none."""
+        self._closed = True
+        self._due.set()
 
     def _flush_loop(self) -> None:
         while not self._closed:

@@ -86,9 +86,11 @@ def test_other_settings_are_refused_with_the_difference_and_both_ways_on(store):
 def test_settings_under_which_nothing_was_read_give_way_to_others(store):
     enter(store)
     store.create("partial/u/g0001/unit.json", b"{}")
-    enter(store, claim=claim_of(store, pid=2**22 + 1))  # its process is dead
+    dead = claim_of(store, pid=2**22 + 1)  # its process is dead
+    enter(store, claim=dead)
     assert not enter(store, "render.dpi=200").replaced
     assert read_job(store).config.render.dpi == 200
+    dead.leave()
 
 
 @pytest.mark.parametrize("new_generation", [False, True])

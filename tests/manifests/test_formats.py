@@ -46,7 +46,10 @@ def read(path: Path) -> list[tuple[str, str]]:
     documents = list(read_manifest(path))
     assert validate_manifest(path) == len(documents)
     found = [(document.doc_id, document.pages) for document in documents]
-    assert [(entry.doc_id, entry.pages.strip()) for entry in verify_manifests.named_documents([str(path)])] == found
+    named = verify_manifests.named_documents([str(path)])
+    assert [(entry.doc_id, entry.pages.strip()) for entry in named] == found
+        (entry.doc_id, entry.pages.strip()) for entry in verify_manifests.named_documents([str(path)])
+    ] == found
     return found
 
 

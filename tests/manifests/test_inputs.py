@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import tracemalloc
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ from manifests.inputs import InputSet, expand_inputs
 from manifests.markdown_paths import markdown_path
 from manifests.sources import local_version
 from manifests.survey import Survey, survey
+from tests.peak_memory import peak_memory
 
 
 @pytest.fixture(autouse=True)
@@ -290,12 +290,9 @@ def test_an_unreadable_file_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_large_folder_is_not_held_as_documents() -> None:
     touch(*(f"in/{n % 20}/{n:05}.pdf" for n in range(4000)))
     expanded = expand_inputs(["in"])
-    tracemalloc.start()
-    try:
+    with peak_memory() as peak:
         assert sum(1 for _ in expanded) == 4000
-        assert tracemalloc.get_traced_memory()[1] < 512 << 10
-    finally:
-        tracemalloc.stop()
+    assert peak.bytes < 512 << 10
 
 
 def surveyed(*doc_ids: str) -> tuple[InputSet, Survey]:

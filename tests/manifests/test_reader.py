@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import tracemalloc
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ from manifests.errors import ManifestError
 from manifests.identity import document_id, local_uri, valid_id
 from manifests.reader import read_manifest, validate_manifest
 from manifests.sources import local_version
+from tests.peak_memory import peak_memory
 
 SHA = "ab" * 32
 
@@ -227,14 +227,10 @@ def test_a_hundred_thousand_rows_stream_in_constant_memory(tmp_path: Path, exten
         write(path, "".join(f'{{"uri": "s3://b/{n:07}.pdf"}}\n' for n in range(100_000)))
     rows = read_manifest(path)
     next(rows)
-    tracemalloc.start()  # it slows every allocation many times over: watch a part, which is enough
-    try:
+    with peak_memory() as peak:  # it slows every allocation many times over: a part is enough
         read = 1 + sum(1 for _ in islice(rows, 10_000))
-        peak = tracemalloc.get_traced_memory()[1]
-    finally:
-        tracemalloc.stop()
     assert read + sum(1 for _ in rows) == 100_000
-    assert peak < 4 << 20
+    assert peak.bytes < 4 << 20
 
 
 @given(st.binary(min_size=1, max_size=40).filter(lambda raw: b"\0" not in raw))
