@@ -38,6 +38,8 @@ def test_workers_that_ray_kills_for_memory_are_lost_for_that(runner: Runner, tmp
         RAY_memory_monitor_refresh_ms="100",
     )
     *losses, held = told
+    # Where others take memory meanwhile, what replaces them may be killed at its start as well.
+    losses = [loss for loss in losses if loss["cause"] != "START"]
     assert {(loss["lost"], loss["cause"]) for loss in losses} == {
         ("RendererLost", "MEMORY"),
         ("ReplicaLost", "MEMORY"),
