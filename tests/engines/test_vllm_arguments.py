@@ -12,9 +12,9 @@ import pytest
 from vllm.tokenizers import cached_tokenizer_from_config
 
 from actors.engines.settings import EngineConfig, Sampling
+from actors.engines.vllm import start as vllm_start
 from actors.engines.vllm.arguments import NGRAM_GUARD, check_engine_args, engine_arguments
 from actors.engines.vllm.engine import VllmEngine
-from actors.engines.vllm.engine import start as vllm_start
 from actors.engines.vllm.failures import explain, is_collision, root_cause
 from actors.engines.vllm.prompts import PromptWriter
 from actors.engines.vllm.sampling import sampling_params
