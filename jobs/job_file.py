@@ -157,7 +157,7 @@ def _refuse_strangers(store: Store, wanted: str) -> None:
     """Raise OutputRefused for what is not ours. Processes that are about to enter are seen before there is
     a job, and what a run left whose output was deleted is known."""
     found = list(islice(foreign_objects(store, wanted), 3))
-    if found:
+    if found and store.read(PATH) is None:  # else a job has entered since we looked: we shall look again
         raise OutputRefused(
             f"{store.root} is not empty and holds no pagefleet job ({', '.join(found)}, …): "
             "choose another output"

@@ -163,6 +163,13 @@ def test_a_process_that_is_about_to_enter_is_no_stranger_in_an_output(store):
     assert Entering(store, config(), ("in",), False)(None)["inputs"] == ["in"]
 
 
+def test_a_job_that_enters_while_another_looks_around_is_no_stranger(store):
+    looking = Entering(store, config(), ("in",), False)
+    enter(store)
+    store.create("notes.txt", b"")
+    assert looking(None)["inputs"] == ["in"]  # for an output in which there was nothing yet
+
+
 def test_a_password_is_not_written_down(store):
     enter(store, "render.password=hunter2")
     assert b"hunter2" not in store.read(PATH)[0]
