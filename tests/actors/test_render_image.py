@@ -148,14 +148,14 @@ def test_a_transparent_palette_entry_becomes_white(tmp_path):
 
 
 def test_images_are_shrunk_and_never_enlarged(tmp_path):
-    noise = Image.effect_noise((1000, 500), 90)
-    assert only_page(tmp_path, encoded(noise, "PNG")).width == 1000
+    picture = Image.linear_gradient("L").resize((1000, 500))  # noise may shrink to an even grey
+    assert only_page(tmp_path, encoded(picture, "PNG")).width == 1000
     for kind in ("PNG", "JPEG"):
-        page = only_page(tmp_path, encoded(noise, kind), longest_side=100)
+        page = only_page(tmp_path, encoded(picture, kind), longest_side=100)
         assert page.image.shape == (50, 100, 3)
-    page = only_page(tmp_path, encoded(noise, "JPEG"), max_pixels=20_000)
+    page = only_page(tmp_path, encoded(picture, "JPEG"), max_pixels=20_000)
     assert 19_000 < page.width * page.height <= 20_000
-    assert only_page(tmp_path, encoded(noise, "PNG"), longest_side=5000).width == 1000
+    assert only_page(tmp_path, encoded(picture, "PNG"), longest_side=5000).width == 1000
 
 
 def test_an_enormous_png_is_refused_from_its_header(tmp_path):
